@@ -1,0 +1,45 @@
+# Everything a checkout needs; each target does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: serve setup test check format bench clean
+
+serve: $(STAMP)  ## install, then serve the embedded models on 127.0.0.1:8000
+	$(BIN)/calotype serve
+
+setup: $(DEV_STAMP)  ## everything to work on Calotype: .venv/bin/calotype and the tools
+
+test: $(DEV_STAMP)  ## install what the tests need and run them all
+	$(BIN)/python tests/compat/prepare.py
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP)  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+bench: $(DEV_STAMP)  ## measure against the peers, side by side; prints ratios
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(STAMP): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(DEV_STAMP): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $(STAMP) $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

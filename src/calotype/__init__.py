@@ -1,0 +1,21 @@
+"""Image-to-image models as a server, a command line and a library."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from calotype.local import Calotype, Picture
+
+__all__ = ["Calotype", "Picture", "__version__"]
+
+__version__: str
+"""Version of the installed package."""
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use, so that ``import calotype.errors`` costs next to nothing."""
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("calotype")
+    if name in __all__:
+        return getattr(importlib.import_module("calotype.local"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,151 @@
+"""The one place where concrete classes are chosen and joined."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from calotype.api.app import create_app
+from calotype.api.auth import Authenticator
+from calotype.api.limits import RateLimiter
+from calotype.api.tokens import TokenStore
+from calotype.backends.base import Backend, Machine
+from calotype.backends.registry import load_backend
+from calotype.cache.disk import DiskCache, TieredCache
+from calotype.cache.memory import MemoryCache, NullCache, ResponseCache
+from calotype.catalog import weights
+from calotype.catalog.catalog import Catalog, build_catalog
+from calotype.codec.encode import EncodeOptions
+from calotype.codec.service import Codec, Limits
+from calotype.domain.model import ModelSpec
+from calotype.execution.history import History
+from calotype.execution.policy import BatchLimits
+from calotype.execution.pool import Pool
+from calotype.execution.thread import ThreadWorker
+from calotype.pipeline import Pipeline
+from calotype.settings import Settings
+
+TOKENS_FILE = "tokens.sqlite"
+MAX_BATCH_JOBS = 8
+MAX_BATCH_PIXELS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything that a server, or the library, is made of."""
+
+    settings: Settings
+    catalog: Catalog
+    pipeline: Pipeline
+    pool: Pool
+
+    async def start(self) -> None:
+        """Load what the settings say, before the first request.
+
+        Raises:
+            CalotypeError: a model is unknown or can't be loaded.
+        """
+        for name in filter(None, self.settings.preload.split(",")):
+            await self.pool.preload(self.catalog.get(name.strip()))
+
+    async def stop(self) -> None:
+        """Let running requests finish, then end."""
+        await self.pool.drain(self.settings.drain_s)
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Read every model that the settings name.
+
+    Raises:
+        ConfigError: a catalog file is wrong, or the default model is in none.
+    """
+    file = Path(settings.catalog_file) if settings.catalog_file else None
+    return build_catalog(file, settings.models_path, settings.default_model)
+
+
+def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
+    """Join the parts.
+
+    Args:
+        settings: what the operator decided.
+        catalog: the models; default those that the settings name.
+
+    Raises:
+        ConfigError: the settings name something that isn't there.
+    """
+    catalog = catalog or open_catalog(settings)
+    machine = machine_of(settings)
+    pool = Pool(
+        lambda spec: ThreadWorker(backend_loader(spec, machine), f"model-{spec.alias or spec.id}"),
+        History(settings.cache_path / "loads.json"),
+        queue_size=settings.queue_size,
+        hold_s=settings.hold_s,
+        limits=BatchLimits(max_jobs=MAX_BATCH_JOBS, max_pixels=MAX_BATCH_PIXELS, max_wait_s=0.0),
+    )
+    codec = Codec(
+        limits=Limits(max_pixels=settings.max_pixels, max_output_pixels=settings.max_output_pixels),
+        options=EncodeOptions(
+            jpeg_quality=settings.jpeg_quality,
+            webp_quality=settings.webp_quality,
+            png_effort=settings.png_effort,
+        ),
+        keep_metadata=settings.keep_metadata,
+    )
+    pipeline = Pipeline(catalog=catalog, cache=_cache(settings), runner=pool, codec=codec)
+    return Services(settings=settings, catalog=catalog, pipeline=pipeline, pool=pool)
+
+
+def create_server(settings: Settings, catalog: Catalog | None = None) -> Starlette:
+    """Join the parts, and put the HTTP server in front of them.
+
+    Args:
+        settings: what the operator decided.
+        catalog: the models; default those that the settings name.
+
+    Raises:
+        ConfigError: the settings name something that isn't there, or the token file is damaged.
+    """
+    services = assemble(settings, catalog)
+    return create_app(
+        pipeline=services.pipeline,
+        settings=settings,
+        authenticator=Authenticator(TokenStore(settings.data_path / TOKENS_FILE)),
+        limiter=RateLimiter(),
+        start=services.start,
+        stop=services.stop,
+    )
+
+
+def machine_of(settings: Settings) -> Machine:
+    """Return what backends may use."""
+    return Machine(
+        cache_dir=settings.cache_path,
+        threads=settings.threads,
+        precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
+    )
+
+
+def backend_loader(spec: ModelSpec, machine: Machine) -> Callable[[], Backend]:
+    """Return what loads a model, its weights checked against their digests."""
+    files = {file.role: file for file in spec.files}
+    return lambda: load_backend(spec, lambda role: weights.read(files[role]), machine)
+
+
+def _cache(settings: Settings) -> ResponseCache:
+    """Choose where answers are kept.
+
+    What changes an answer beside the request is in the folder's name: answers computed or encoded
+    in another way are never found.
+    """
+    memory = (
+        MemoryCache(settings.cache_memory_bytes) if settings.cache_memory_bytes else NullCache()
+    )
+    if not settings.cache_disk_bytes:
+        return memory
+    kind = (
+        f"{settings.precision}-j{settings.jpeg_quality}-w{settings.webp_quality}"
+        f"-p{settings.png_effort}{'-m' if settings.keep_metadata else ''}"
+    )
+    disk = DiskCache(settings.cache_path / "answers" / kind, settings.cache_disk_bytes)
+    return TieredCache(memory, disk)

@@ -1,0 +1,118 @@
+"""Networks that look at a picture through a window: super-resolution, restoration.
+
+The picture is cut into tiles of the one shape that the network was compiled for.
+"""
+
+from collections.abc import Hashable, Sequence
+
+import openvino as ov
+
+from calotype.backends.base import Machine, ReadWeights
+from calotype.backends.network import fix_tile, read_ncnn_network, read_onnx, with_uint8
+from calotype.backends.openvino import Engine
+from calotype.backends.tiling import Grid, run_tiled
+from calotype.domain.image import Image, Pixels, Size
+from calotype.domain.model import ModelSpec
+from calotype.domain.request import Job
+from calotype.errors import MissingWeightsError
+
+MIN_TILE_PX = 64
+
+
+def load(spec: ModelSpec, read_weights: ReadWeights, machine: Machine) -> "TiledBackend":
+    """Load the network that requests without a ``scale`` use."""
+    backend = TiledBackend(spec, read_weights, Engine(machine))
+    backend.network(backend.default_scale, spec.tile)
+    return backend
+
+
+class Network:
+    """One compiled network of a fixed tile."""
+
+    def __init__(
+        self, spec: ModelSpec, variant: str, tile_px: int, read_weights: ReadWeights, engine: Engine
+    ) -> None:
+        name = f"{spec.id}{variant}"
+        param, weights, onnx = (f"{role}{variant}" for role in ("param", "bin", "onnx"))
+        roles = {file.role for file in spec.files}
+        if onnx not in roles and not {param, weights} <= roles:
+            raise MissingWeightsError(f"{name}: needs a file {onnx}, or {param} and {weights}")
+        # Read even if the compiled network is at hand: a changed file must never go unnoticed.
+        files = {r: read_weights(r) for r in ((onnx,) if onnx in roles else (param, weights))}
+
+        def build() -> ov.Model:
+            model = (
+                read_onnx(files[onnx], name)
+                if onnx in files
+                else read_ncnn_network(files[param], files[weights], name)
+            )
+            fix_tile(model, tile_px, name)
+            return with_uint8(model, name)
+
+        identity = f"tiled\0{spec.revision}\0{variant}\0{tile_px}"
+        self._request = engine.compile(name, identity, build).create_infer_request()
+        tile_h, tile_w = self._request.model_inputs[0].shape[1:3]
+        out_h, out_w = self._request.model_outputs[0].shape[1:3]
+        self.scale, rest = divmod(out_h, tile_h)
+        if rest or out_w != tile_w * self.scale or not self.scale:
+            raise MissingWeightsError(
+                f"{name}: makes {out_w}x{out_h} of {tile_w}x{tile_h}; expected a whole multiple"
+            )
+        overlap = min(spec.overlap, tile_h // 2)
+        self.grid = Grid(
+            tile_px=tile_h,
+            overlap_px=overlap,
+            blend_px=min(spec.blend, overlap),
+            align_px=spec.align if tile_h % spec.align == 0 else 1,
+        )
+
+    def run(self, tile: Pixels) -> Pixels:
+        """Run (th, tw, 3) uint8 -> (th * s, tw * s, 3) uint8."""
+        result = self._request.infer([tile[None]], share_inputs=True, share_outputs=True)
+        output: Pixels = next(iter(result.values()))[0]
+        return output
+
+
+class TiledBackend:
+    """A network, or one for each ``scale`` that the model offers."""
+
+    def __init__(self, spec: ModelSpec, read_weights: ReadWeights, engine: Engine) -> None:
+        self._spec, self._read, self._engine = spec, read_weights, engine
+        self._networks: dict[tuple[int, int], Network] = {}
+        offered = spec.param("scale")
+        self.default_scale = int(offered.default or 0) if offered else 0
+
+    @property
+    def precision(self) -> str:
+        """What it computes in, and why."""
+        return self._engine.description
+
+    def batch_key(self, job: Job) -> Hashable:
+        """Jobs are cut into tiles of one shape, so all of them may queue together."""
+        return job.params.get("scale")
+
+    def network(self, scale: int, tile_px: int) -> Network:
+        """Return the network for a scale (0: the only one), compiled at its first use."""
+        key = (scale, tile_px)
+        if key not in self._networks:
+            variant = f"@{scale}" if scale else ""
+            self._networks[key] = Network(self._spec, variant, tile_px, self._read, self._engine)
+        return self._networks[key]
+
+    def run(self, jobs: Sequence[Job]) -> list[Image]:
+        """Run each picture through its network, tile by tile."""
+        return [self._run(job) for job in jobs]
+
+    def _run(self, job: Job) -> Image:
+        asked = job.params.get("scale")
+        scale = asked if isinstance(asked, int) else self.default_scale
+        network = self.network(scale, self._tile_for(job.image.size))
+        pixels = run_tiled(job.image.pixels, network.grid, network.scale, network.run, job.hooks)
+        return Image(pixels)
+
+    def _tile_for(self, size: Size) -> int:
+        """Return half the tile for what fits into it, so that a small picture is cheap."""
+        half = self._spec.tile // 2
+        possible = half >= MIN_TILE_PX and half % self._spec.align == 0
+        fits = max(size.height_px, size.width_px) <= half
+        return half if possible and fits else self._spec.tile

@@ -1,0 +1,27 @@
+"""What makes two requests the same request."""
+
+import hashlib
+
+from calotype.domain.model import ModelSpec
+from calotype.domain.request import ImageFormat
+
+CACHE_VERSION = 1
+"""Raise it when equal requests begin to give other bytes."""
+
+
+def cache_key(upload: bytes, model: ModelSpec, parameters: str, format: ImageFormat) -> str:
+    """Name an answer.
+
+    Args:
+        upload: the encoded picture exactly as received.
+        model: its id and revision count, so that new weights never meet old answers.
+        parameters: canonical text of the validated parameters, defaults filled in.
+        format: what the answer is encoded as.
+
+    Returns:
+        64 hex digits.
+    """
+    digest = hashlib.blake2b(upload, digest_size=32)
+    head = (str(CACHE_VERSION), str(len(upload)), model.id, model.revision, format, parameters)
+    digest.update("\0".join(head).encode())
+    return digest.hexdigest()

@@ -1,0 +1,102 @@
+"""From pixels to the bytes of a PNG, JPEG or WebP file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from calotype.codec.metadata import Metadata, attach
+from calotype.codec.vips import FAILURES, VipsImage, set_up, to_vips
+from calotype.domain.image import Image, Size
+from calotype.domain.request import ImageFormat
+from calotype.errors import InvalidParameterError
+
+_LOSSLESS_QUALITY = 100
+_OPAQUE = 255
+_MAX_SIDE_PX: dict[ImageFormat, int] = {"jpeg": 65500, "webp": 16383}
+"""libjpeg's ``JPEG_MAX_DIMENSION``, and WebP's 14 bits; PNG has no bound that matters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeOptions:
+    """How hard to press; the same for every answer of a server."""
+
+    jpeg_quality: int = 90
+    """1..100; from 90 on, colour is kept at full resolution (4:4:4)."""
+    webp_quality: int = 90
+    """1..100; 100 is lossless."""
+    png_effort: int = 3
+    """0 no compression .. 9 smallest and slowest; PNG loses nothing at any."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("jpeg_quality", 1, 100),
+            ("webp_quality", 1, _LOSSLESS_QUALITY),
+            ("png_effort", 0, 9),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
+
+
+def encode(
+    image: Image, format: ImageFormat, options: EncodeOptions, metadata: Metadata | None = None
+) -> bytes:
+    """Write an image as a file.
+
+    Args:
+        image: alpha is kept, but in JPEG, where the picture is laid on white.
+        format: what to write.
+        options: how hard to press.
+        metadata: EXIF, XMP and IPTC to carry over; None writes no metadata at all.
+
+    Raises:
+        InvalidParameterError: a side is longer than the format allows: the caller's fault.
+    """
+    set_up()
+    _check_sides(image.size, format)
+    vips = to_vips(image.pixels)
+    if image.alpha is not None:
+        vips = vips.bandjoin(to_vips(image.alpha))
+        if format == "jpeg":
+            vips = vips.flatten(background=[255, 255, 255])
+    if metadata is None:
+        return _save(vips, format, options, keep="none")
+    try:
+        return _save(attach(vips, metadata), format, options, keep="exif|xmp|iptc")
+    except FAILURES:
+        # A block too long for the format, or one libexif chokes on, must not cost the answer.
+        return _save(vips, format, options, keep="none")
+
+
+def unrepresentable(image: Image, format: ImageFormat) -> str | None:
+    """Say in one sentence what of the image the format cannot hold, or None if it holds all."""
+    if format == "jpeg" and image.alpha is not None and image.alpha.min() < _OPAQUE:
+        return "jpeg has no transparency: the picture is laid on white"
+    return None
+
+
+def _check_sides(size: Size, format: ImageFormat) -> None:
+    limit = _MAX_SIDE_PX.get(format)
+    if limit is not None and max(size.width_px, size.height_px) > limit:
+        raise InvalidParameterError(
+            f"output_format {format} allows at most {limit} pixels a side, the result is {size}; "
+            "png has no such limit"
+        )
+
+
+def _save(vips: VipsImage, format: ImageFormat, options: EncodeOptions, keep: str) -> bytes:
+    lossless = options.webp_quality == _LOSSLESS_QUALITY
+    settings: dict[ImageFormat, dict[str, Any]] = {
+        "jpeg": {"Q": options.jpeg_quality},
+        "png": {"compression": options.png_effort, "filter": "sub|up"},
+        "webp": {
+            "Q": options.webp_quality,
+            "alpha_q": 100,
+            "lossless": lossless,
+            "exact": lossless,  # keeps colours under full transparency
+            "effort": 0 if lossless else 2,
+        },
+    }
+    # Measured on Kodak24: sub|up is the smallest PNG and among the fastest, a fifth of the time of
+    # zlib's default; WebP effort 4 takes twice as long as 2 and saves nothing.
+    data: bytes = getattr(vips, f"{format}save_buffer")(keep=keep, **settings[format])
+    return data

@@ -1,0 +1,78 @@
+"""What a picture says about itself, apart from its pixels."""
+
+import re
+import struct
+from dataclasses import dataclass
+
+import pyvips
+
+from calotype.codec.vips import VipsImage
+
+_EXIF_MARK = b"Exif\0\0"
+_ORIENTATION_TAG = 0x0112
+_SHORT = 3
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]")
+_FIELDS = {"exif": "exif-data", "xmp": "xmp-data", "iptc": "iptc-data"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """The blocks a file carries next to its pixels; they say the pixels are upright."""
+
+    exif: bytes | None = None
+    """TIFF structure, with or without the ``Exif`` mark before it; orientation is 1."""
+    xmp: bytes | None = None
+    """An XML packet."""
+    iptc: bytes | None = None
+    """An IPTC-IIM block, as JPEG's APP13 holds it."""
+
+
+def read(image: VipsImage) -> Metadata:
+    """Return what a loaded image carries, orientation set to upright.
+
+    Args:
+        image: as a libvips loader made it.
+    """
+    exif, xmp, iptc = (
+        image.get(field) if image.get_typeof(field) else None for field in _FIELDS.values()
+    )
+    return Metadata(
+        exif=upright_exif(exif) if exif else None,
+        xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", xmp) if xmp else None,
+        iptc=iptc or None,
+    )
+
+
+def attach(image: VipsImage, metadata: Metadata) -> VipsImage:
+    """Return a copy of the image that carries the metadata, for a libvips saver to write."""
+    carrier = image.copy()
+    for name, field in _FIELDS.items():
+        block = getattr(metadata, name)
+        if block is not None:
+            carrier.set_type(pyvips.GValue.blob_type, field, block)
+    return carrier
+
+
+def upright_exif(exif: bytes) -> bytes | None:
+    """Return an EXIF block with its orientation set to 1, or None if it cannot be read.
+
+    Args:
+        exif: TIFF structure, with or without the ``Exif`` mark before it.
+
+    Source:
+        TIFF 6.0, section 2: header, then a directory of 12-byte entries (tag, type, count, value).
+    """
+    start = len(_EXIF_MARK) if exif.startswith(_EXIF_MARK) else 0
+    order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
+    if order is None:
+        return None
+    upright = bytearray(exif)
+    try:
+        (offset,) = struct.unpack_from(f"{order}I", upright, start + 4)
+        (count,) = struct.unpack_from(f"{order}H", upright, start + offset)
+        for entry in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
+            if struct.unpack_from(f"{order}H", upright, entry) == (_ORIENTATION_TAG,):
+                struct.pack_into(f"{order}HHIHH", upright, entry, _ORIENTATION_TAG, _SHORT, 1, 1, 0)
+    except struct.error:
+        return None
+    return bytes(upright)

@@ -1,0 +1,166 @@
+"""The codec as the pipeline uses it: off the event loop, within the operator's limits."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from calotype.codec.decode import FileFormat, decode, sniff
+from calotype.codec.encode import EncodeOptions, encode, unrepresentable
+from calotype.codec.metadata import Metadata
+from calotype.codec.resize import resize, resize_plane
+from calotype.domain.image import Image, Size
+from calotype.domain.model import ModelSpec
+from calotype.domain.request import FORMATS, ImageFormat, ParamValue
+from calotype.errors import BadImageError, PayloadTooLargeError
+
+OWN_FORMATS: dict[FileFormat, ImageFormat] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
+"""What an input's own format is answered as; the rest become PNG."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the operator lets through."""
+
+    max_pixels: int
+    max_output_pixels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Everything decoded that a job needs."""
+
+    image: Image
+    images: Mapping[str, Image]
+    metadata: Metadata | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A finished file."""
+
+    body: bytes
+    etag: str
+    """Digest of the body, without quotes."""
+    notes: tuple[str, ...]
+    """What the format could not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """Bytes to images and back."""
+
+    limits: Limits
+    options: EncodeOptions = field(default_factory=EncodeOptions)
+    keep_metadata: bool = False
+
+    def choose_format(
+        self,
+        upload: bytes,
+        accepted: tuple[ImageFormat, ...],
+        values: Mapping[str, ParamValue],
+    ) -> ImageFormat:
+        """Return the format of the answer: the parameter's, else the accepted, else the input's.
+
+        Raises:
+            BadImageError: the upload is no picture of a kind we read.
+        """
+        own = sniff(upload)
+        if own is None:
+            raise BadImageError(
+                "cannot identify image file: it is none of JPEG, PNG, WebP, GIF, TIFF and AVIF"
+            )
+        wanted = values.get("output_format")
+        if wanted in FORMATS:
+            return wanted
+        return accepted[0] if accepted else OWN_FORMATS.get(own, "png")
+
+    async def decode(
+        self, model: ModelSpec, upload: bytes, values: Mapping[str, ParamValue]
+    ) -> Inputs:
+        """Decode the picture and every image parameter.
+
+        Raises:
+            BadImageError: one of them is no picture.
+            PayloadTooLargeError: one of them, or the result, has more pixels than allowed.
+        """
+        decoded = await asyncio.to_thread(
+            decode, upload, self.limits.max_pixels, keep_metadata=self.keep_metadata
+        )
+        self._check_result(model, decoded.image.size, values)
+        images = {
+            name: (await asyncio.to_thread(self._decode_parameter, name, value))
+            for name, value in values.items()
+            if isinstance(value, bytes)
+        }
+        return Inputs(image=decoded.image, images=images, metadata=decoded.metadata)
+
+    async def encode(
+        self,
+        inputs: Inputs,
+        model: ModelSpec,
+        pixels: Image,
+        values: Mapping[str, ParamValue],
+        format: ImageFormat,
+    ) -> Encoded:
+        """Bring the network's picture to its final size and write it as a file."""
+        return await asyncio.to_thread(self._encode, inputs, model, pixels, values, format)
+
+    def _encode(
+        self,
+        inputs: Inputs,
+        model: ModelSpec,
+        pixels: Image,
+        values: Mapping[str, ParamValue],
+        format: ImageFormat,
+    ) -> Encoded:
+        image = finished(inputs.image, model, pixels, values)
+        note = unrepresentable(image, format)
+        body = encode(image, format, self.options, inputs.metadata)
+        etag = hashlib.blake2b(body, digest_size=16).hexdigest()
+        return Encoded(body=body, etag=etag, notes=(f"output; {note}",) if note else ())
+
+    def _decode_parameter(self, name: str, upload: bytes) -> Image:
+        """Decode an image parameter; errors name it."""
+        try:
+            return decode(upload, self.limits.max_pixels).image
+        except (BadImageError, PayloadTooLargeError) as error:
+            raise type(error)(f"{error} (in {name})") from error
+
+    def _check_result(self, model: ModelSpec, size: Size, values: Mapping[str, ParamValue]) -> None:
+        """Refuse what would come out too large, before it is computed."""
+        scale = values.get("scale")
+        scale = scale if isinstance(scale, int) else model.scale or 1
+        target = values.get("target_size")
+        limit = self.limits.max_output_pixels
+        native = size.times(scale)
+        if native.pixels > limit:
+            raise PayloadTooLargeError(
+                f"the result would be {native}, {native.pixels} pixels; at most {limit} are "
+                f"allowed, which at x{scale} is a picture of {limit // scale**2} pixels, "
+                f"got {size}"
+            )
+        if isinstance(target, Size) and target.pixels > limit:
+            raise PayloadTooLargeError(
+                f"target_size must have at most {limit} pixels, got {target}, "
+                f"{target.pixels} pixels"
+            )
+
+
+def finished(
+    original: Image, model: ModelSpec, output: Image, values: Mapping[str, ParamValue]
+) -> Image:
+    """Give the network's picture its alpha channel and its exact size.
+
+    Args:
+        original: the decoded upload, whose alpha the result gets.
+        model: says what happens to alpha.
+        output: what the network made.
+        values: ``target_size`` is the exact size, if given.
+    """
+    alpha = output.alpha
+    if alpha is None and original.alpha is not None:
+        alpha = resize_plane(original.alpha, output.size)
+    image = Image(output.pixels, alpha)
+    target = values.get("target_size")
+    return resize(image, target) if isinstance(target, Size) else image

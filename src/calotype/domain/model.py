@@ -1,0 +1,96 @@
+"""What the catalog knows about a model before its weights are loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Task = Literal[
+    "super-resolution",
+    "style-transfer",
+    "colorization",
+    "inpainting",
+    "restoration",
+    "image-to-image",
+]
+ParamType = Literal["string", "number", "integer", "boolean", "image", "blend", "size"]
+AlphaRule = Literal["resize", "keep"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParamSpec:
+    """One parameter that a model takes."""
+
+    name: str
+    type: ParamType
+    help: str
+    default: str | int | float | bool | None = None
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str | int, ...] = ()
+    """Allowed values; for a blend, the names of the choices, in the order of their numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFile:
+    """One file of a model's weights."""
+
+    role: str
+    """What the backend calls it. E.g. ``param``, ``bin``, ``transform``."""
+    package: str
+    """Import name of the pip package that carries it; empty for a file of the user's own."""
+    path: str
+    """Path inside the package, or absolute."""
+    sha256: str
+    """Digest in hex; empty when the user gave none."""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One servable model."""
+
+    id: str
+    """Hub-style name, as it appears in the URL. E.g. ``xinntao/realesrgan-x4plus``."""
+    backend: str
+    """Key in the backend registry. E.g. ``openvino``."""
+    revision: str
+    """Digest of the weights and of what the catalog says of them; part of every cache key."""
+    alias: str = ""
+    task: Task = "image-to-image"
+    description: str = ""
+    files: tuple[WeightFile, ...] = ()
+    scale: int | None = None
+    """Output size / input size, per side; None: measured when the model loads."""
+    tile: int = 256
+    """Rows and columns of the one compiled shape."""
+    overlap: int = 32
+    """Pixels that neighbouring tiles share."""
+    blend: int = 16
+    """Pixels in the middle of the overlap over which one tile fades into the next."""
+    align: int = 1
+    """Both sides of what the network sees are multiples of this."""
+    alpha: AlphaRule = "resize"
+    """Super-resolution resizes the alpha channel with the image; the others keep it as it is."""
+    params: tuple[ParamSpec, ...] = ()
+    deterministic: bool = True
+    """Whether equal inputs give equal pixels without a seed."""
+    licence: str = "unknown"
+    source: str = ""
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """What only this model's backend understands."""
+
+    def param(self, name: str) -> ParamSpec | None:
+        """Return the parameter of that name, or None."""
+        return next((p for p in self.params if p.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """What is known about a model at run time."""
+
+    state: Literal["unloaded", "loading", "loaded", "failed"]
+    device: Literal["cpu", "gpu"] = "cpu"
+    precision: str = ""
+    """Precision the loaded model computes in, and why if it is a fallback."""
+    estimated_load_s: float | None = None

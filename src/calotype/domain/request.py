@@ -1,0 +1,132 @@
+"""A request, a job and an answer, without HTTP in any of them."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from calotype.domain.image import Image, Size
+from calotype.domain.model import ModelSpec
+
+ImageFormat = Literal["png", "jpeg", "webp"]
+"""What Calotype writes."""
+
+FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
+
+Blend = tuple[tuple[int, float], ...]
+"""((choice index, weight > 0), ...), ascending, weights summing to 1."""
+
+ParamValue = str | int | float | bool | bytes | Size | Blend | None
+"""A validated parameter; image parameters are still encoded bytes."""
+
+CacheStatus = Literal["hit", "miss", "bypass", "coalesced"]
+
+
+class Hooks:
+    """The two wires between a running job and whoever waits for it; thread-safe.
+
+    Args:
+        on_progress: called with (steps done, steps in all) from the worker's thread.
+    """
+
+    def __init__(self, on_progress: Callable[[int, int], None] | None = None) -> None:
+        self._on_progress = on_progress
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the job to stop at its next tile or step."""
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked the job to stop."""
+        return self._cancelled.is_set()
+
+    def step(self, done: int, total: int) -> None:
+        """Report progress, and stop here if asked to.
+
+        Raises:
+            JobCancelledError: somebody called ``cancel``.
+        """
+        if self.cancelled:
+            raise JobCancelledError(f"cancelled after {done} of {total}")
+        if self._on_progress is not None:
+            self._on_progress(done, total)
+
+
+class JobCancelledError(Exception):
+    """Ends a running job from inside; never leaves ``execution``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """What the HTTP layer, or the library, hands to the pipeline."""
+
+    model_id: str
+    """Id or alias; empty means the default model."""
+    upload: bytes
+    """The encoded image exactly as received."""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    """As sent: not validated yet."""
+    formats: tuple[ImageFormat, ...] = ()
+    """What the caller accepts, best first; empty means the input's own format if it fits."""
+    use_cache: bool = True
+    wait_for_model: bool = False
+    strict: bool = False
+    """Refuse what would otherwise be ignored with a warning."""
+    deadline_s: float = float("inf")
+    """Monotonic clock, seconds."""
+    caller: str = ""
+    """Name of the token, empty for none."""
+    request_id: str = ""
+    hooks: Hooks = field(default_factory=Hooks)
+    """Progress of the run, and the way to stop it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One image to run through one model."""
+
+    model: ModelSpec
+    image: Image
+    params: Mapping[str, ParamValue]
+    """Every parameter of the model, defaults filled in."""
+    images: Mapping[str, Image] = field(default_factory=dict)
+    """The decoded image parameters, by name."""
+    deadline_s: float = float("inf")
+    wait_for_model: bool = False
+    caller: str = ""
+    hooks: Hooks = field(default_factory=Hooks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a Runner returns for a job."""
+
+    image: Image
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+    batch_size: int = 1
+    device: Literal["cpu", "gpu"] = "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageResponse:
+    """What the pipeline hands back."""
+
+    body: bytes
+    format: ImageFormat
+    etag: str
+    """Digest of the body, without quotes."""
+    model: ModelSpec
+    cache: CacheStatus
+    applied: Mapping[str, ParamValue]
+    """What was really used, defaults filled in."""
+    warnings: tuple[str, ...] = ()
+    seed: int | None = None
+    compute_type: Literal["cpu", "gpu", "cache"] = "cache"
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+    compute_s: float = 0.0
+    """Decode, queue, inference and encode together; 0 from the cache."""
+    batch_size: int = 1

@@ -1,0 +1,180 @@
+"""Every error this package raises on purpose.
+
+* CalotypeError
+  x RequestError          the caller's fault; never retried
+    - MalformedRequestError
+    - InvalidParameterError
+    - BadImageError
+    - PayloadTooLargeError
+    - NotAcceptableError
+    - UnauthorizedError
+    - ForbiddenError
+    - UnknownModelError
+  x CapacityError         nobody's fault; the caller may retry
+    - RateLimitedError
+    - QueueFullError
+    - ModelLoadingError
+    - DeadlineExceededError
+    - ShuttingDownError
+  x BackendError          the model's fault; detail goes to the log only
+    - ModelCrashedError
+    - OutOfMemoryError
+    - BadOutputError
+  x ConfigError           the operator's fault; raised before the socket opens
+    - InvalidSettingError
+    - InvalidCatalogError
+    - MissingWeightsError
+    - MissingExtraError
+
+No class here knows HTTP: ``api/problems.py`` owns the status table.
+"""
+
+from typing import ClassVar
+
+
+class CalotypeError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        kind: stable machine name, sent to clients as ``error_type``.
+        retry_after_s: seconds to wait before a retry may succeed, if known.
+    """
+
+    kind: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), str(self), self.retry_after_s))
+
+
+def _rebuild(cls: type[CalotypeError], message: str, retry_after_s: float | None) -> CalotypeError:
+    return cls(message, retry_after_s=retry_after_s)
+
+
+class RequestError(CalotypeError):
+    """The caller's fault; never retried."""
+
+
+class MalformedRequestError(RequestError):
+    """The body, or a header, cannot be read as a request."""
+
+    kind = "malformed"
+
+
+class InvalidParameterError(RequestError):
+    """A parameter has a wrong type or range, or is refused by ``x-strict``."""
+
+    kind = "validation"
+
+
+class BadImageError(RequestError):
+    """The upload is not an image we decode."""
+
+    kind = "image"
+
+
+class PayloadTooLargeError(RequestError):
+    """More bytes or more pixels than the limits allow."""
+
+    kind = "too_large"
+
+
+class NotAcceptableError(RequestError):
+    """No format in the Accept header can be produced."""
+
+    kind = "not_acceptable"
+
+
+class UnauthorizedError(RequestError):
+    """No token, or one that is unknown, expired or revoked."""
+
+    kind = "unauthorized"
+
+
+class ForbiddenError(RequestError):
+    """A good token without the scope, or a model that can never be loaded here."""
+
+    kind = "forbidden"
+
+
+class UnknownModelError(RequestError):
+    """The catalog, or the server, has nothing of that name."""
+
+    kind = "unknown_model"
+
+
+class CapacityError(CalotypeError):
+    """Nobody's fault; the caller may retry."""
+
+
+class RateLimitedError(CapacityError):
+    """This token spent its budget."""
+
+    kind = "rate_limited"
+
+
+class QueueFullError(CapacityError):
+    """Admission refused: the model's queue is at its bound."""
+
+    kind = "overloaded"
+
+
+class ModelLoadingError(CapacityError):
+    """The weights are still being loaded."""
+
+    kind = "loading"
+
+
+class DeadlineExceededError(CapacityError):
+    """The job was still waiting, or still running, at its deadline."""
+
+    kind = "timeout"
+
+
+class ShuttingDownError(CapacityError):
+    """The server is draining."""
+
+    kind = "shutting_down"
+
+
+class BackendError(CalotypeError):
+    """The model's fault; detail goes to the log only."""
+
+    kind = "backend"
+
+
+class ModelCrashedError(BackendError):
+    """The backend raised."""
+
+
+class OutOfMemoryError(BackendError):
+    """The device ran out of memory on a batch of one."""
+
+
+class BadOutputError(BackendError):
+    """The backend returned NaN, or a wrong shape, dtype or count."""
+
+
+class ConfigError(CalotypeError):
+    """The operator's fault; raised before the socket opens."""
+
+    kind = "config"
+
+
+class InvalidSettingError(ConfigError):
+    """A setting has a value outside its documented range."""
+
+
+class InvalidCatalogError(ConfigError):
+    """models.toml does not describe a servable model."""
+
+
+class MissingWeightsError(ConfigError):
+    """A weight file is missing, unreadable, or not the one its digest names."""
+
+
+class MissingExtraError(ConfigError):
+    """A backend needs ``pip install calotype[extra]``."""

@@ -1,0 +1,57 @@
+"""Every metric once: name, unit, help, labels. `GET /metrics` shows them."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+REQUESTS = Counter(
+    "calotype_requests_total", "Answers sent.", ["model", "status"], registry=REGISTRY
+)
+DURATION = Histogram(
+    "calotype_request_duration_seconds",
+    "From the last byte of the request to the first of the answer.",
+    ["model"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+CACHE = Counter(
+    "calotype_cache_answers_total",
+    "Answers by how the cache served them: hit, miss, bypass, coalesced.",
+    ["status"],
+    registry=REGISTRY,
+)
+QUEUE = Gauge(
+    "calotype_queue_jobs", "Jobs waiting or running, all models together.", registry=REGISTRY
+)
+WAIT = Histogram(
+    "calotype_queue_wait_seconds",
+    "Time a job waited for the device.",
+    ["model"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+INFERENCE = Histogram(
+    "calotype_inference_duration_seconds",
+    "Time a job ran on the device.",
+    ["model"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+LOAD = Histogram(
+    "calotype_model_load_duration_seconds",
+    "Time a model took to load.",
+    ["model"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+LOAD_FAILURES = Counter(
+    "calotype_model_load_failures_total", "Loads that failed.", ["model"], registry=REGISTRY
+)
+UPLOAD = Counter("calotype_upload_bytes_total", "Bytes of request bodies.", registry=REGISTRY)
+ANSWER = Counter("calotype_answer_bytes_total", "Bytes of pictures sent.", registry=REGISTRY)
+
+
+def exposition() -> bytes:
+    """Return all metrics in the Prometheus text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,173 @@
+"""Every knob once: name, unit, default, range, help. TOML < environment < command line.
+
+Nothing else in the package reads ``os.environ``.
+"""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from calotype.errors import InvalidSettingError
+
+MIB = 1024 * 1024
+ENV_PREFIX = "CALOTYPE_"
+
+
+def _knob(
+    default: Any,  # noqa: ANN401  the field's annotation is the type
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:  # noqa: ANN401
+    """Declare one setting."""
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator decides; read once, by the command line."""
+
+    host: str = _knob("127.0.0.1", "address to listen on; another than loopback needs a token")
+    port: int = _knob(8000, "port to listen on; 0 takes a free one", minimum=0, maximum=65535)
+    insecure: bool = _knob(False, "listen beyond loopback without any token")
+    default_model: str = _knob("upscale", "model that answers POST /")
+    models_dir: str = _knob("", "folder of the user's own models; empty: DATA/models")
+    catalog_file: str = _knob("", "TOML file with further models; empty: none")
+    data_dir: str = _knob(
+        "", "where tokens and pulled models are kept; empty: the user's data folder"
+    )
+    cache_dir: str = _knob("", "compiled models and cached answers; empty: the user's cache folder")
+    max_upload_bytes: int = _knob(32 * MIB, "largest request body, bytes", minimum=1024)
+    max_pixels: int = _knob(50_000_000, "largest input picture, pixels", minimum=1)
+    max_output_pixels: int = _knob(250_000_000, "largest output picture, pixels", minimum=1)
+    queue_size: int = _knob(
+        64, "jobs that may wait, all models together", minimum=1, maximum=100_000
+    )
+    deadline_s: float = _knob(
+        120.0, "seconds a request may take unless it says otherwise", minimum=0.001
+    )
+    max_deadline_s: float = _knob(3600.0, "largest x-deadline-ms accepted, seconds", minimum=0.001)
+    hold_s: float = _knob(2.0, "seconds a request waits for a loading model before 503", minimum=0)
+    drain_s: float = _knob(30.0, "seconds that running requests get at shutdown", minimum=0)
+    cache_memory_bytes: int = _knob(128 * MIB, "answers kept in memory, bytes; 0: none", minimum=0)
+    cache_disk_bytes: int = _knob(1024 * MIB, "answers kept on disk, bytes; 0: none", minimum=0)
+    jpeg_quality: int = _knob(90, "quality of JPEG answers", minimum=1, maximum=100)
+    webp_quality: int = _knob(
+        90, "quality of WebP answers; 100 is lossless", minimum=1, maximum=100
+    )
+    png_effort: int = _knob(3, "zlib level of PNG answers, 0 fast .. 9 small", minimum=0, maximum=9)
+    keep_metadata: bool = _knob(False, "copy EXIF, XMP and IPTC of the input to the answer")
+    threads: int = _knob(
+        0, "processor threads for inference; 0: all cores", minimum=0, maximum=1024
+    )
+    precision: str = _knob(
+        "auto", "auto: bf16 where the processor has it", choices=("auto", "bf16", "f32")
+    )
+    preload: str = _knob("", "models to load at start, separated by commas")
+    log_level: str = _knob("info", "what to log", choices=("debug", "info", "warning", "error"))
+    log_format: str = _knob(
+        "auto", "auto: text on a terminal, else json", choices=("auto", "text", "json")
+    )
+
+    def __post_init__(self) -> None:
+        for knob in dataclasses.fields(self):
+            _check(knob.name, getattr(self, knob.name), knob.metadata)
+
+    @property
+    def data_path(self) -> Path:
+        """Folder for tokens and pulled models."""
+        return (
+            Path(self.data_dir) if self.data_dir else _user_folder("XDG_DATA_HOME", ".local/share")
+        )
+
+    @property
+    def cache_path(self) -> Path:
+        """Folder for what can be made again."""
+        return Path(self.cache_dir) if self.cache_dir else _user_folder("XDG_CACHE_HOME", ".cache")
+
+    @property
+    def models_path(self) -> Path:
+        """Folder of the user's own models."""
+        return Path(self.models_dir) if self.models_dir else self.data_path / "models"
+
+
+def load_settings(
+    overrides: Mapping[str, object],
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Join a TOML file, the environment and the command line, the later beating the earlier.
+
+    Args:
+        overrides: values from the command line; None means not given.
+        file: TOML file with settings at top level.
+        environ: the environment; default the process's own.
+
+    Raises:
+        InvalidSettingError: an unknown name, a wrong type, or a value out of range.
+    """
+    known = {knob.name: knob for knob in dataclasses.fields(Settings)}
+    values: dict[str, object] = _read_toml(file) if file else {}
+    for name, text in (os.environ if environ is None else environ).items():
+        if (key := name.removeprefix(ENV_PREFIX).lower()) in known and name.startswith(ENV_PREFIX):
+            values[key] = text
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    for name in values:
+        if name not in known:
+            raise InvalidSettingError(
+                f"unknown setting {name!r}; `calotype serve --help` lists them"
+            )
+    return Settings(**{n: _convert(n, v, known[n].type) for n, v in values.items()})  # type: ignore[arg-type]
+
+
+def _read_toml(file: Path) -> dict[str, object]:
+    """Read settings from a file."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidSettingError(f"cannot read settings from {file}: {error}") from error
+
+
+def _convert(name: str, value: object, kind: object) -> object:
+    """Turn text from the environment into the setting's type."""
+    if not isinstance(value, str) or kind is str:
+        return value
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+                value.lower()
+            ]
+        return int(value) if kind is int else float(value)
+    except (KeyError, ValueError):
+        word = {bool: "true or false", int: "an integer", float: "a number"}[kind]  # type: ignore[index]
+        raise InvalidSettingError(f"{name} must be {word}, got {value!r}") from None
+
+
+def _check(name: str, value: object, metadata: Mapping[str, Any]) -> None:
+    """Refuse a value outside its documented range, or of another type."""
+    default = next(k.default for k in dataclasses.fields(Settings) if k.name == name)
+    wanted = (int, float) if isinstance(default, float) else (type(default),)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        raise InvalidSettingError(f"{name} must be of type {type(default).__name__}, got {value!r}")
+    if (choices := metadata["choices"]) and value not in choices:
+        raise InvalidSettingError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    low, high = metadata["minimum"], metadata["maximum"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"in [{low}, {high}]"
+        raise InvalidSettingError(f"{name} must be {limits}, got {value!r}")
+
+
+def _user_folder(variable: str, fallback: str) -> Path:
+    """Return Calotype's folder under an XDG base directory.
+
+    Source: XDG Base Directory Specification.
+    """
+    base = os.environ.get(variable)
+    return (Path(base) if base else Path.home() / fallback) / "calotype"

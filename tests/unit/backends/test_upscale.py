@@ -1,0 +1,72 @@
+"""The embedded super-resolution networks: tiles, scales, precision."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import CATALOG, job, load, photo, psnr
+from PIL import Image as Pillow
+
+from calotype.domain.image import Pixels
+
+
+def crop(shared: Path, top: int, left: int, side: int) -> Pixels:
+    picture = Pillow.open(shared / "data/eval/Kodak24/05.png").convert("RGB")
+    return np.ascontiguousarray(np.asarray(picture)[top : top + side, left : left + side])
+
+
+def run(alias: str, pixels: Pixels, cache: Path, *, tile: int, whole: bool = False) -> Pixels:
+    """Run with a tile; whole means that nothing is shared, for there is nothing to share."""
+    spec = CATALOG.get(alias)
+    spec = dataclasses.replace(spec, tile=tile, revision=f"{spec.revision}-{tile}")
+    if whole:
+        assert len(pixels) == tile
+    (answer,) = load(spec, cache).run([job(spec, pixels)])
+    return answer.pixels
+
+
+def test_upscale_fast_tiled_equals_untiled(compiled_dir: Path) -> None:
+    pixels = photo(512, 512)
+    tiled = run("upscale-fast", pixels, compiled_dir, tile=256)
+    untiled = run("upscale-fast", pixels, compiled_dir, tile=512, whole=True)
+    assert np.abs(tiled.astype(int) - untiled).max() <= 1
+
+
+def test_upscale_tiled_is_near_untiled(shared: Path, compiled_dir: Path) -> None:
+    pixels = crop(shared, 64, 200, 320)
+    tiled = run("upscale", pixels, compiled_dir, tile=256)
+    untiled = run("upscale", pixels, compiled_dir, tile=320, whole=True)
+    difference = np.abs(tiled.astype(int) - untiled)
+    assert difference.max() > 0, "not tiled at all"
+    assert np.percentile(difference, 99.9) <= 3
+
+
+def test_bf16_is_near_f32(shared: Path, compiled_dir: Path) -> None:
+    spec = CATALOG.get("upscale")
+    pixels = crop(shared, 100, 300, 128)
+    exact = load(spec, compiled_dir, "f32").run([job(spec, pixels)])[0].pixels
+    backend = load(spec, compiled_dir, "bf16")
+    if not backend.precision.startswith("bf16"):
+        pytest.skip(f"this processor has no bf16: {backend.precision}")
+    assert psnr(backend.run([job(spec, pixels)])[0].pixels, exact) >= 50
+
+
+def test_bigger_is_the_same_picture(shared: Path, compiled_dir: Path) -> None:
+    """Shrunk again, the result is the input: no shift, no turn, right colours."""
+    pixels = crop(shared, 100, 300, 120)
+    for alias in ("upscale", "upscale-anime", "upscale-fast"):
+        spec = CATALOG.get(alias)
+        (answer,) = load(spec, compiled_dir).run([job(spec, pixels)])
+        small = Pillow.fromarray(answer.pixels).resize((120, 120), Pillow.Resampling.BOX)
+        assert psnr(np.asarray(small), pixels) > 22, alias
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_scale_has_its_effect(scale: int, compiled_dir: Path) -> None:
+    spec = CATALOG.get("upscale-fast")
+    pixels = photo(70, 90)
+    (answer,) = load(spec, compiled_dir).run([job(spec, pixels, {"scale": scale})])
+    assert answer.pixels.shape == (70 * scale, 90 * scale, 3)
+    plain = Pillow.fromarray(pixels).resize((90 * scale, 70 * scale), Pillow.Resampling.BICUBIC)
+    assert psnr(answer.pixels, np.asarray(plain)) > 20
