@@ -12,10 +12,20 @@ from calotype.catalog.catalog import Catalog
 from calotype.codec.service import Codec
 from calotype.domain.model import ModelSpec, ModelStatus
 from calotype.domain.params import Applied, apply_params, canonical
-from calotype.domain.request import CacheStatus, ImageRequest, ImageResponse, Job, Outcome
+from calotype.domain.request import (
+    CacheStatus,
+    ImageFormat,
+    ImageRequest,
+    ImageResponse,
+    Job,
+    Outcome,
+)
 from calotype.domain.seed import seeded
 from calotype.errors import DeadlineExceededError, ModelLoadingError
 from calotype.observe import metrics
+
+HASHED_INLINE_BYTES = 1024 * 1024
+"""Larger uploads are hashed on a thread, so that nobody else waits; it takes 1 ms or more."""
 
 
 class Runner(Protocol):
@@ -62,7 +72,7 @@ class Pipeline:
         model = self.catalog.get(request.model_id)
         applied = apply_params(model, request.parameters, strict=request.strict)
         file_format = self.codec.choose_format(request.upload, request.formats, applied.values)
-        key = cache_key(request.upload, model, canonical(applied.values), file_format)
+        key = await self._key(request.upload, model, canonical(applied.values), file_format)
         if request.use_cache and (entry := await self.cache.get(key)):
             return _response(model, applied, entry, "hit")
         # The seed is drawn after the key is made: a request without one may be answered by any.
@@ -100,6 +110,14 @@ class Pipeline:
         except TimeoutError:
             raise DeadlineExceededError("the deadline passed before the picture was done") from None
         return _response(model, applied, computed.entry, status, computed)
+
+    async def _key(
+        self, upload: bytes, model: ModelSpec, parameters: str, file_format: ImageFormat
+    ) -> str:
+        """Name the answer, off the event loop where hashing takes long."""
+        if len(upload) <= HASHED_INLINE_BYTES:
+            return cache_key(upload, model, parameters, file_format)
+        return await asyncio.to_thread(cache_key, upload, model, parameters, file_format)
 
     def models(self) -> list[tuple[ModelSpec, ModelStatus]]:
         """Return every model with its state."""

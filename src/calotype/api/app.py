@@ -1,0 +1,127 @@
+"""The web application: everything in ``api`` joined."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from calotype.api.auth import Authenticator, Caller
+from calotype.api.document import json_response
+from calotype.api.exchange import Doorway
+from calotype.api.gate import Gate
+from calotype.api.inference import Inference
+from calotype.api.limits import RateLimiter
+from calotype.api.lookup import Lookup
+from calotype.api.openapi import describe
+from calotype.api.operation import Operation
+from calotype.api.problems import refusal
+from calotype.api.routes import Path, guarded_paths, open_paths
+from calotype.domain.text import printable
+from calotype.errors import CalotypeError
+from calotype.pipeline import Pipeline
+from calotype.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_PATH_CHARS = 100
+
+
+def create_app(
+    *,
+    pipeline: Pipeline,
+    settings: Settings,
+    authenticator: Authenticator,
+    limiter: RateLimiter,
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
+) -> Starlette:
+    """Join the parts of the HTTP server.
+
+    Args:
+        pipeline: serves requests.
+        settings: limits and defaults.
+        authenticator: tells callers by their tokens.
+        limiter: counts their requests.
+        start: loads models; runs beside the first requests.
+        stop: lets running requests finish.
+    """
+    gate = Gate(authenticator=authenticator, limiter=limiter)
+    operation = Operation(pipeline=pipeline, settings=settings)
+    paths = _paths(pipeline, settings, gate, operation)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        starting = asyncio.create_task(_start(start), name="start")
+        try:
+            yield
+        finally:
+            operation.draining = True
+            starting.cancel()
+            await asyncio.wait((starting,))
+            await stop()
+
+    app = Starlette(
+        routes=[path.route() for path in paths],
+        middleware=[Middleware(Doorway)],
+        exception_handlers={HTTPException: _no_route},
+        lifespan=lifespan,
+    )
+    # A redirect would lose the picture of a POST.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _paths(pipeline: Pipeline, settings: Settings, gate: Gate, operation: Operation) -> list[Path]:
+    """Return every route."""
+    inference = Inference(pipeline=pipeline, settings=settings, gate=gate)
+    lookup = Lookup(pipeline=pipeline)
+    paths = open_paths(inference, operation) + guarded_paths(gate, lookup, operation)
+
+    def openapi(request: Request, caller: Caller) -> Response:
+        del request
+        return json_response(describe(paths, lookup.specs(caller)))
+
+    page = gate.guard(openapi)
+    paths.append(Path(method="GET", path="/openapi.json", endpoint=page, summary="This page"))
+    return paths
+
+
+async def _start(start: Callable[[], Awaitable[None]]) -> None:
+    """Load models in the background; a failure is logged, and each request will tell it anew."""
+    try:
+        await start()
+    except CalotypeError as error:
+        logger.error("preload failed: %s", error)  # noqa: TRY400  the pool has logged the rest
+    except Exception:
+        logger.exception("preload failed")
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """Answer a path, or a method of one, that doesn't exist."""
+    del error  # starlette's, whose Allow names the methods of one route of several
+    path = printable(request.url.path, _PATH_CHARS)
+    allowed = _methods(request)
+    if not allowed:
+        return refusal(HTTPStatus.NOT_FOUND, "not_found", f"{path} does not exist")
+    return refusal(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "method",
+        f"{printable(request.method, 20)} is not allowed at {path}, only {', '.join(allowed)}",
+        headers={"allow": ", ".join(allowed)},
+    )
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that the routes of a path have together."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in matching for method in route.methods or ()})

@@ -1,0 +1,57 @@
+"""Who may come in: tokens, rates and scopes, applied to requests."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from calotype.api.auth import Authenticator, Caller
+from calotype.api.exchange import KEY, Exchange
+from calotype.api.limits import RateLimiter, headers
+from calotype.errors import RateLimitedError
+
+Endpoint = Callable[[Request, Caller], Response]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Tells callers, and counts what they ask for."""
+
+    authenticator: Authenticator
+    limiter: RateLimiter
+
+    def identify(self, exchange: Exchange) -> Caller:
+        """Tell who sent a request.
+
+        Raises:
+            UnauthorizedError: nobody who may.
+        """
+        sent = exchange.headers.get(b"authorization")
+        return self.authenticator.authenticate(None if sent is None else sent.decode("latin-1"))
+
+    def admit(self, exchange: Exchange) -> Caller:
+        """Tell who wants to run a model, and count it; the answer will tell what is left.
+
+        Raises:
+            UnauthorizedError: nobody who may.
+            RateLimitedError: somebody who spent all.
+        """
+        caller = self.identify(exchange)
+        try:
+            state = self.limiter.spend(caller)
+        except RateLimitedError:
+            if (state := self.limiter.peek(caller)) is not None:
+                exchange.extra += headers(state)
+            raise
+        if state is not None:
+            exchange.extra += headers(state)
+        return caller
+
+    def guard(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        """Let only known callers reach an endpoint, and tell it who they are."""
+
+        async def guarded(request: Request) -> Response:
+            return endpoint(request, self.identify(request.scope[KEY]))
+
+        return guarded

@@ -1,0 +1,77 @@
+"""POST a picture to a model: the path that must be quick."""
+
+import time
+
+from starlette.types import Receive, Scope, Send
+
+from calotype.api.answer import Answers, not_modified, without_content
+from calotype.api.auth import require
+from calotype.api.exchange import KEY, Exchange
+from calotype.api.gate import Gate
+from calotype.api.presence import while_present
+from calotype.api.wire import read_request
+from calotype.domain.request import ImageResponse
+from calotype.errors import UnknownModelError
+from calotype.observe import metrics
+from calotype.pipeline import Pipeline
+from calotype.settings import Settings
+
+
+class Inference:
+    """An ASGI application that runs the model its path names, the default one where it has none.
+
+    Args:
+        pipeline: serves what can be read.
+        settings: limits and defaults.
+        gate: tells who may.
+    """
+
+    def __init__(self, *, pipeline: Pipeline, settings: Settings, gate: Gate) -> None:
+        self._pipeline, self._settings, self._gate = pipeline, settings, gate
+        self._answers = Answers()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            CalotypeError: it cannot be served.
+            ClientGoneError: its client left.
+        """
+        exchange: Exchange = scope[KEY]
+        caller = self._gate.admit(exchange)
+        model = self._pipeline.catalog.get(model_name(scope))
+        exchange.model = model.id
+        require(caller, model.id, model.alias)
+        request, warnings = await read_request(
+            exchange, receive, model, caller.name, self._settings
+        )
+        response = await while_present(self._pipeline.run(request), receive)
+        exchange.cache = response.cache
+        await self._send(exchange, response, warnings, send)
+
+    async def _send(
+        self, exchange: Exchange, response: ImageResponse, warnings: tuple[str, ...], send: Send
+    ) -> None:
+        """Send the picture, or the news that the client has it."""
+        total_s = time.monotonic() - exchange.started_s
+        headers = self._answers.headers(response, warnings, total_s)
+        status, body = 200, response.body
+        if not_modified(exchange.headers.get(b"if-none-match"), response.etag):
+            status, body, headers = 304, b"", without_content(headers)
+        metrics.ANSWER.inc(len(body))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def model_name(scope: Scope) -> str:
+    """Return the id or alias in a path; empty when the route has none.
+
+    Raises:
+        UnknownModelError: the route has one, and this path leaves it empty.
+    """
+    if "id" not in scope["path_params"]:
+        return ""
+    name = str(scope["path_params"]["id"]).removesuffix("/")
+    if not name:
+        raise UnknownModelError("the path names no model; GET /models lists them")
+    return name

@@ -1,0 +1,106 @@
+"""How the server is: health, readiness, versions and numbers."""
+
+import dataclasses
+import importlib.metadata
+from http import HTTPStatus
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
+
+from calotype.api.auth import Caller
+from calotype.api.document import json_response
+from calotype.api.problems import refusal
+from calotype.domain.request import FORMATS
+from calotype.errors import ForbiddenError, ShuttingDownError
+from calotype.observe import metrics
+from calotype.pipeline import Pipeline
+from calotype.settings import Settings
+
+VERSION = importlib.metadata.version("calotype")
+
+SHOWN_SETTINGS = (
+    "max_upload_bytes",
+    "max_pixels",
+    "max_output_pixels",
+    "queue_size",
+    "deadline_s",
+    "max_deadline_s",
+    "hold_s",
+    "jpeg_quality",
+    "webp_quality",
+    "png_effort",
+    "keep_metadata",
+)
+"""What a client may want to know; no folders, no addresses."""
+
+_RETRY_FAILED_S = 10.0
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Operation:
+    """Endpoints for those who run the server."""
+
+    pipeline: Pipeline
+    settings: Settings
+    draining: bool = False
+    """Set once the server takes no more work."""
+
+    async def root(self, request: Request) -> Response:
+        """Say that somebody is here."""
+        del request
+        return json_response({"ok": "ok"})
+
+    async def health(self, request: Request) -> Response:
+        """Tell that the process answers; needs no token."""
+        del request
+        return json_response({"status": "ok", "version": VERSION})
+
+    async def ready(self, request: Request) -> Response:
+        """Tell whether the default model can answer, or be loaded to; needs no token.
+
+        Raises:
+            ShuttingDownError: the server drains.
+        """
+        del request
+        if self.draining:
+            raise ShuttingDownError("the server is shutting down", retry_after_s=5)
+        spec, status = self.pipeline.model("")
+        body = {"state": status.state, "model": spec.id}
+        if status.state != "failed":
+            return json_response({"status": "ready", **body})
+        return refusal(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "not_ready",
+            f"Model {spec.alias or spec.id} could not be loaded; the server's log says why",
+            retry_after_s=_RETRY_FAILED_S,
+            extra={"status": "failed", **body},
+        )
+
+    def info(self, request: Request, caller: Caller) -> Response:
+        """Tell the version and the limits."""
+        del request, caller
+        spec, _ = self.pipeline.model("")
+        chosen = {name: getattr(self.settings, name) for name in SHOWN_SETTINGS}
+        about = {
+            "name": "calotype",
+            "version": VERSION,
+            "task": "image-to-image",
+            "default_model": spec.id,
+            "output_formats": FORMATS,
+        }
+        return json_response(about | chosen)
+
+    def metrics(self, request: Request, caller: Caller) -> Response:
+        """Show the numbers to Prometheus.
+
+        Where there are tokens, any that may run models or operate the server opens this: a scraper
+        gets a token of its own, and strangers learn neither the models nor how busy they are.
+
+        Raises:
+            ForbiddenError: the token may do neither.
+        """
+        del request
+        if not (caller.has_scope("admin") or caller.has_scope("run")):
+            raise ForbiddenError(f"Token {caller.name} may not read the metrics")
+        return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})

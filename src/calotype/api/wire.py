@@ -1,0 +1,71 @@
+"""From an HTTP request to an ``ImageRequest``: bodies and headers as the wire contract has them."""
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.types import Receive
+
+from calotype.api.body import read_body, read_payload
+from calotype.api.exchange import Exchange
+from calotype.api.header import read_wishes
+from calotype.api.negotiation import accepted_formats
+from calotype.domain.model import ModelSpec
+from calotype.domain.request import ImageFormat, ImageRequest
+from calotype.errors import DeadlineExceededError
+from calotype.settings import Settings
+
+
+async def read_request(
+    exchange: Exchange, receive: Receive, model: ModelSpec, caller: str, settings: Settings
+) -> tuple[ImageRequest, tuple[str, ...]]:
+    """Read a request to its last byte.
+
+    Args:
+        exchange: its headers, and the time it began, from which its deadline counts.
+        receive: where the body comes from.
+        model: the one that will run.
+        caller: name of the token.
+        settings: limits and defaults.
+
+    Returns:
+        The request, and warnings of what was ignored in it.
+
+    Raises:
+        RequestError: it cannot be understood.
+        DeadlineExceededError: its deadline passed before all of it was here.
+        ClientGoneError: its client left before that.
+    """
+    wishes = read_wishes(exchange.headers, settings)
+    try:
+        async with asyncio.timeout(wishes.deadline_s):
+            body = await read_body(receive, exchange.headers, settings.max_upload_bytes)
+    except TimeoutError:
+        raise DeadlineExceededError("the deadline passed before the body was here") from None
+    exchange.received(len(body))
+    images = [param.name for param in model.params if param.type == "image"]
+    payload = await read_payload(body, images, strict=wishes.strict)
+    request = ImageRequest(
+        model_id=model.id,
+        upload=payload.upload,
+        parameters=payload.parameters,
+        formats=_formats(exchange.headers.get(b"accept", b""), payload.parameters),
+        use_cache=_chosen(wishes.use_cache, payload.use_cache, default=True),
+        wait_for_model=_chosen(wishes.wait_for_model, payload.wait_for_model, default=False),
+        strict=wishes.strict,
+        deadline_s=exchange.started_s + wishes.deadline_s,
+        caller=caller,
+        request_id=exchange.request_id,
+    )
+    return request, payload.warnings
+
+
+def _formats(accept: bytes, parameters: Mapping[str, object]) -> tuple[ImageFormat, ...]:
+    """Return what the client accepts; ``output_format`` beats whatever the header says."""
+    return () if parameters.get("output_format") is not None else accepted_formats(accept)
+
+
+def _chosen(header: bool | None, body: bool | None, *, default: bool) -> bool:
+    """Return a header's wish, else the body's, else the default."""
+    if header is not None:
+        return header
+    return default if body is None else body

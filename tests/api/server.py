@@ -1,0 +1,128 @@
+"""A whole server in this process, with fake models, and a client for it."""
+
+import base64
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+from starlette.applications import Starlette
+
+from calotype.api.tokens import TokenStore
+from calotype.assembly import TOKENS_FILE, create_server
+from calotype.catalog.catalog import Catalog
+from calotype.domain.model import ModelSpec, ParamSpec
+from calotype.settings import Settings
+
+INVERT = ParamSpec(name="invert", type="boolean", help="swaps light and dark", default=False)
+STRENGTH = ParamSpec(
+    name="strength", type="number", help="how far", default=0.5, minimum=0, maximum=1
+)
+SEED = ParamSpec(name="seed", type="integer", help="where draws begin")
+STYLE_IMAGE = ParamSpec(name="style_image", type="image", help="a style")
+
+
+def fake(alias: str, *params: ParamSpec, **options: str | float) -> ModelSpec:
+    return ModelSpec(
+        id=f"test/{alias}",
+        alias=alias,
+        backend="fake",
+        revision=f"revision-of-{alias}",
+        licence="Apache-2.0",
+        params=params,
+        options=options,
+    )
+
+
+ECHO = fake("echo", INVERT, STRENGTH)
+DRAW = fake("draw", SEED)
+STYLE = fake("style", STYLE_IMAGE)
+
+
+def picture(side: int = 8, file_format: str = "PNG", *, seed: int = 0) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, file_format, **_options(file_format))
+    return file.getvalue()
+
+
+def _options(file_format: str) -> dict[str, Any]:
+    return {"lossless": True} if file_format == "WEBP" else {}
+
+
+def pixels_of(body: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+
+
+def text(upload: bytes) -> str:
+    return base64.b64encode(upload).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A started server."""
+
+    app: Starlette
+    client: httpx.AsyncClient
+    tokens: TokenStore
+
+    async def run(
+        self,
+        model: str = "echo",
+        upload: bytes | None = None,
+        headers: dict[str, str] | list[tuple[str, str]] | None = None,
+        **parameters: object,
+    ) -> httpx.Response:
+        """Post a picture: raw without parameters, else in JSON."""
+        upload = picture() if upload is None else upload
+        url = f"/models/{model}"
+        if not parameters:
+            return await self.client.post(url, content=upload, headers=headers)
+        body = {"inputs": text(upload), "parameters": parameters}
+        return await self.client.post(url, json=body, headers=headers)
+
+    async def send(self, body: object, **headers: str) -> httpx.Response:
+        """Post JSON to the echo model."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.post("/models/echo", json=body, headers=named)
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, *specs: ModelSpec, **settings: Any) -> AsyncIterator[Server]:  # noqa: ANN401
+    """Serve models, the first being the default."""
+    models = specs or (ECHO, DRAW, STYLE)
+    chosen = Settings(
+        default_model=models[0].alias,
+        data_dir=str(folder / "data"),
+        cache_dir=str(folder / "cache"),
+        **{"cache_disk_bytes": 0, **settings},
+    )
+    app = create_server(chosen, Catalog(models, models[0].alias))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        yield Server(app, client, TokenStore(chosen.data_path / TOKENS_FILE))
+
+
+def problem_of(response: httpx.Response) -> tuple[int, str, str]:
+    """Check that an answer is an error in the one documented form; return what it says."""
+    body = response.json()
+    assert isinstance(body["error"], str)
+    assert body["error"]
+    assert "\n" not in body["error"]
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-error-message"]
+    assert response.headers["x-request-id"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "Traceback" not in response.text
+    assert "/secret" not in response.text
+    if response.status_code == 503:
+        assert int(response.headers["retry-after"]) >= 1
+    return response.status_code, body["error_type"], body["error"]
