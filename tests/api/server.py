@@ -99,8 +99,7 @@ async def serving(folder: Path, *specs: ModelSpec, **settings: Any) -> AsyncIter
     chosen = Settings(
         default_model=models[0].alias,
         data_dir=str(folder / "data"),
-        cache_dir=str(folder / "cache"),
-        **{"cache_disk_bytes": 0, **settings},
+        **{"cache_dir": str(folder / "cache"), "cache_disk_bytes": 0, **settings},
     )
     app = create_server(chosen, Catalog(models, models[0].alias))
     transport = httpx.ASGITransport(app)

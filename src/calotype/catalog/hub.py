@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ from typing import Any
 
 from calotype.catalog.schema import is_model_id
 from calotype.errors import (
+    CalotypeError,
     ForbiddenError,
     MissingExtraError,
     MissingWeightsError,
@@ -38,6 +40,7 @@ _EXTERNAL = ("_data", ".data")
 _WRITTEN = "# Written by `calotype pull`. Delete this line to keep what you change."
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 _READ_BYTES = 1 << 20
+_HIDDEN = (401, 403, 404)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,7 @@ def look_up(repo: str, revision: str = "", pattern: str = "") -> Repository:
         MissingWeightsError: it holds nothing that can be served, or the Hub doesn't answer.
     """
     hub = _hub()
-    with _translated(hub, repo, revision):
+    with _translated(repo, revision or "main"):
         info = hub.HfApi().model_info(repo, revision=revision or None, files_metadata=True)
     card = info.card_data or {}
     licence = card.get("license") if hasattr(card, "get") else None
@@ -157,7 +160,7 @@ def fetch(
             say(f"{file.name} is here already")
             continue
         say(f"fetching {file.name} of {repository.id} at {repository.commit[:12]}")
-        with _translated(hub, repository.id, repository.commit):
+        with _translated(repository.id, repository.commit):
             part = hub.hf_hub_download(
                 repository.id, file.name, revision=repository.commit, local_dir=staging
             )
@@ -169,7 +172,18 @@ def fetch(
         target.parent.mkdir(parents=True, exist_ok=True)
         Path(part).replace(target)
     _describe(repository, network, folder)
+    shutil.rmtree(staging, ignore_errors=True)
     return written
+
+
+def hide_bars() -> None:
+    """Keep progress bars off what is no terminal.
+
+    Raises:
+        MissingExtraError: ``huggingface_hub`` isn't installed.
+    """
+    _hub()
+    importlib.import_module("huggingface_hub.utils").disable_progress_bars()
 
 
 def _hub() -> Any:  # noqa: ANN401  a module, imported only by those who have it
@@ -183,34 +197,33 @@ def _hub() -> Any:  # noqa: ANN401  a module, imported only by those who have it
 
 
 @contextlib.contextmanager
-def _translated(hub: Any, repo: str, revision: str) -> Iterator[None]:  # noqa: ANN401
+def _translated(repo: str, revision: str) -> Iterator[None]:
     """Say in our words what went wrong."""
     errors = importlib.import_module("huggingface_hub.errors")
     where = importlib.import_module("huggingface_hub.constants").ENDPOINT
+    gated = f"{repo} is gated: accept its terms on {where}/{repo}, and set HF_TOKEN to your token"
+    absent = f"there is no model {repo} at {where}, or HF_TOKEN may not see it"
+    kinds: tuple[tuple[type[Exception], type[CalotypeError], str], ...] = (
+        (errors.GatedRepoError, ForbiddenError, gated),
+        (errors.RepositoryNotFoundError, UnknownModelError, absent),
+        (errors.RevisionNotFoundError, UnknownModelError, f"{repo} has no revision {revision}"),
+        (errors.HFValidationError, UnknownModelError, f"{repo} is no name of a model on the Hub"),
+        (errors.OfflineModeIsEnabled, MissingWeightsError, f"HF_HUB_OFFLINE keeps {repo} away"),
+    )
     try:
         yield
-    except errors.GatedRepoError as error:
-        raise ForbiddenError(
-            f"{repo} is gated: accept its terms on {where}/{repo}, and set HF_TOKEN to your token"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UnknownModelError(
-            f"there is no model {repo} at {where}, or HF_TOKEN may not see it"
-        ) from error
-    except (errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
-        raise UnknownModelError(f"{repo} has no revision {revision or 'main'}") from error
-    except errors.HFValidationError as error:
-        raise UnknownModelError(f"{repo} is no name of a model on the Hub") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise MissingWeightsError(
-            f"{repo} can't be fetched: HF_HUB_OFFLINE is set; unset it"
-        ) from error
-    except Exception as error:
-        # The library's transport has changed twice, and its errors with it.
+    except Exception as error:  # the library's transport has changed twice, its errors with it
+        for kind, ours, text in kinds:
+            if isinstance(error, kind):
+                raise ours(text) from error
         if isinstance(error, OSError) and error.errno is not None and error.filename:
             raise  # the disk's
-        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise MissingWeightsError(f"{where} can't be reached: {reason[0]}") from error
+        # A mirror answers without the codes by which the real one says what it means.
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in _HIDDEN:
+            raise UnknownModelError(absent) from error
+        reason = f"answered {status}" if status else "can't be reached"
+        raise MissingWeightsError(f"{where} {reason}; try again later") from error
 
 
 def _remote(sibling: Any) -> RemoteFile:  # noqa: ANN401  huggingface_hub's RepoSibling
@@ -280,9 +293,5 @@ def _describe(repository: Repository, network: Network, folder: Path) -> None:
     if sidecar.exists() and not sidecar.read_text(encoding="utf-8").startswith(_WRITTEN):
         return
     source = f"https://huggingface.co/{repository.id}/tree/{repository.commit}"
-    lines = (
-        _WRITTEN,
-        f"licence = {json.dumps(repository.licence)}",
-        f"source = {json.dumps(source)}",
-    )
-    sidecar.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    said = f"licence = {json.dumps(repository.licence)}\nsource = {json.dumps(source)}"
+    sidecar.write_text(f"{_WRITTEN}\n{said}\n", encoding="utf-8")

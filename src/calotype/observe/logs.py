@@ -12,7 +12,12 @@ REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 """Set by the HTTP layer; every line logged while it serves a request carries it."""
 
 SECRET = re.compile(r"(?i)\b(bearer:?\s+|calo_|hf_)[A-Za-z0-9._~+/=-]{4,}")
-FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
 
 
 class JsonFormatter(logging.Formatter):

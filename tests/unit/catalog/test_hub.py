@@ -169,6 +169,7 @@ def test_networks_are_fetched_and_described(served: Hub, tmp_path: Path) -> None
     assert (tmp_path / "acme/nets-x2.onnx").read_bytes() == FILES["x2.onnx"]
     assert (tmp_path / "acme/nets-nets-x4.param").read_bytes() == FILES["nets/x4.param"]
     assert (tmp_path / "acme/nets-nets-x4.bin").read_bytes() == FILES["nets/x4.bin"]
+    assert not list((tmp_path / ".pull").iterdir())
     sidecar = (tmp_path / "acme/nets-x2.toml").read_text()
     assert 'licence = "mit"' in sidecar
     assert f"acme/nets/tree/{COMMIT}" in sidecar
@@ -204,11 +205,11 @@ def test_what_is_here_is_not_fetched_again(served: Hub, tmp_path: Path) -> None:
     assert (tmp_path / "acme/nets.onnx").read_bytes() == FILES["x2.onnx"]
 
 
-def test_a_connection_that_breaks_goes_on_where_it_was(served: Hub, tmp_path: Path) -> None:
+def test_a_connection_that_breaks_is_made_again(served: Hub, tmp_path: Path) -> None:
     served.cut.add("x2.onnx")
     repository = look_up("acme/nets", pattern="*.onnx")
     fetch(repository, repository.networks[0], tmp_path, _said().append)
-    assert served.ranges == ["bytes=1000-"]
+    assert served.asked.count(f"GET /acme/nets/resolve/{COMMIT}/x2.onnx") == 2
     assert (tmp_path / "acme/nets.onnx").read_bytes() == FILES["x2.onnx"]
 
 
@@ -222,7 +223,7 @@ def test_an_interrupted_pull_goes_on_with_the_file_it_was_at(
     def interrupted(repo: str, name: str, **named: object) -> str:
         if name.endswith(".bin"):
             raise KeyboardInterrupt
-        return str(download(repo, name, **named))  # type: ignore[arg-type]
+        return str(download(repo, name, **named))  # type: ignore[call-overload]
 
     repository = look_up("acme/nets", pattern="*.param")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", interrupted)
@@ -303,7 +304,7 @@ def test_offline(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(MissingWeightsError, match=r"HF_HUB_OFFLINE is set|offline"):
+    with pytest.raises(MissingWeightsError, match="HF_HUB_OFFLINE keeps acme/nets away"):
         look_up("acme/nets")
     assert not served.asked
 

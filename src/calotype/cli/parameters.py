@@ -1,0 +1,106 @@
+"""A model's parameters as command-line options, and their text as values."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from calotype.domain.model import ModelSpec, ParamSpec
+from calotype.domain.params import KNOWN, all_params
+from calotype.errors import InvalidParameterError
+
+HELP = {
+    "style_image": "Picture in whose style the input is repainted.",
+    "mask_image": "Picture of what to repaint: white is repainted.",
+    "target_size": "Exact size of the result, such as 800x600 (width x height).",
+}
+"""Where the command line differs from the API."""
+
+METAVARS = {"style_image": "FILE", "mask_image": "FILE", "target_size": "WxH"}
+FLAGS = frozenset({"preserve_color"})
+LEFT_OUT = frozenset({"width", "height", "output_format"})
+"""Said by --target-size and --format."""
+
+_SIZE = re.compile(r"\s*([0-9]{1,9})\s*[xX]\s*([0-9]{1,9})\s*")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def parameter_options(function: _Command) -> _Command:
+    """Add an option for every parameter that some model takes, and ``-p`` for any other."""
+    function = click.option(
+        "-p", "--param", "others", metavar="NAME=VALUE", multiple=True,
+        help="Any other parameter of the model; repeat it for several.",
+    )(function)  # fmt: skip
+    for name in sorted(set(KNOWN) - LEFT_OUT, reverse=True):
+        flag = f"--{name.replace('_', '-')}"
+        text = HELP.get(name, KNOWN[name])
+        if name in FLAGS:
+            function = click.option(
+                f"{flag}/--no-{flag[2:]}", f"param_{name}", default=None, help=text
+            )(function)
+        else:
+            metavar = METAVARS.get(name, "VALUE")
+            function = click.option(flag, f"param_{name}", metavar=metavar, help=text)(function)
+    return function
+
+
+def read_parameters(
+    spec: ModelSpec, options: Mapping[str, object], others: tuple[str, ...]
+) -> dict[str, object]:
+    """Join the options to what a request carries.
+
+    Args:
+        spec: the model, which says of what types its parameters are.
+        options: as ``parameter_options`` names them; None means not given.
+        others: ``NAME=VALUE`` texts; they beat the options.
+
+    Raises:
+        click.UsageError: a text without ``=``.
+        InvalidParameterError: a size that isn't one.
+        OSError: an image parameter's file can't be read.
+    """
+    given = {
+        name.removeprefix("param_"): value
+        for name, value in options.items()
+        if name.startswith("param_") and value is not None
+    }
+    for text in others:
+        name, found, value = text.partition("=")
+        if not found or not name.strip():
+            raise click.UsageError(f"-p takes NAME=VALUE, got {text}")
+        given[name.strip().replace("-", "_")] = value
+    params = {param.name: param for param in all_params(spec)}
+    return {name: _value(params.get(name), value) for name, value in given.items()}
+
+
+def _value(param: ParamSpec | None, value: object) -> object:
+    """Turn text into what its parameter takes; the pipeline says what is wrong with it."""
+    if not isinstance(value, str):
+        return value
+    match param.type if param else None:
+        case "string" | "blend":
+            return value
+        case "image":
+            return Path(value).read_bytes()
+        case "size":
+            return _size(value)
+        case _:
+            return _json(value)
+
+
+def _size(text: str) -> object:
+    """Read ``800x600``."""
+    if (match := _SIZE.fullmatch(text)) is None:
+        raise InvalidParameterError(f"target_size must be WxH such as 800x600, got {text!r}")
+    return {"width": int(match[1]), "height": int(match[2])}
+
+
+def _json(text: str) -> object:
+    """Read a number, true or false; anything else stays text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

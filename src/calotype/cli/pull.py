@@ -1,0 +1,106 @@
+"""``calotype pull``: a model made ready before its first request."""
+
+import sys
+from collections.abc import Callable
+
+import click
+
+from calotype.assembly import open_catalog
+from calotype.catalog import hub, weights
+from calotype.catalog.catalog import Catalog
+from calotype.cli.options import FOLDERS, read_settings, setting_options
+from calotype.cli.trial import trial
+from calotype.domain.model import ModelSpec
+from calotype.errors import CalotypeError, MissingWeightsError, UnknownModelError
+from calotype.local import Calotype
+from calotype.settings import Settings
+
+HELP = """Get a model ready, so that its first request is fast.
+
+A model that comes with Calotype is checked and compiled. Any other ID is fetched from the Hugging
+Face Hub into the models folder: .onnx files, and .param files with their .bin. What is there
+already isn't fetched again: an interrupted pull goes on with the file that it was at.
+
+\b
+Examples:
+  calotype pull upscale
+  calotype pull acme/super-resolution
+  calotype pull acme/super-resolution@v1.2        a branch, tag or commit
+  calotype pull acme/many-nets --file '*x4*'
+
+HF_ENDPOINT (a mirror), HF_TOKEN (for gated models) and HF_HUB_OFFLINE are honoured. Fetching needs
+`pip install 'calotype[hub]'`.
+"""
+
+
+@click.command(
+    name="pull", help=HELP, short_help="Get a model ready: fetch it from the Hub, or compile it."
+)
+@click.argument("model", metavar="ID[@REVISION]")
+@click.option("--file", "pattern", metavar="PATTERN", default="", help="Only files of that name.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@setting_options("precision", "threads", *FOLDERS)
+def command(model: str, *, pattern: str, quiet: bool, **given: object) -> None:
+    """Fetch what isn't there, then compile."""
+    settings = read_settings(given)
+    catalog = open_catalog(settings)
+    name, _, revision = model.partition("@")
+    if (spec := _own(catalog, name)) is not None and not _is_pulled(spec, settings):
+        if revision or pattern:
+            raise UnknownModelError(f"{name} comes with Calotype: it has no revisions or files")
+        ready = [spec.id]
+    else:
+        ready = _fetch(settings, name, revision, pattern, quiet=quiet)
+    set_values = {key: value for key, value in given.items() if value is not None}
+    with Calotype(**set_values) as local:
+        for ready_id in ready:
+            _make_ready(local, ready_id, quiet=quiet)
+
+
+def _own(catalog: Catalog, name: str) -> ModelSpec | None:
+    """Return the model of that name, if there is one."""
+    try:
+        return catalog.get(name) if name else None
+    except UnknownModelError:
+        return None
+
+
+def _is_pulled(spec: ModelSpec, settings: Settings) -> bool:
+    """Tell whether a model lies in the models folder, so that the Hub may have a newer one."""
+    folder = settings.models_path.resolve()
+    return bool(spec.files) and all(
+        not file.package and folder in weights.locate(file).parents for file in spec.files
+    )
+
+
+def _fetch(settings: Settings, name: str, revision: str, pattern: str, *, quiet: bool) -> list[str]:
+    """Fetch networks; return the ids they have here."""
+    if name.count("/") != 1:
+        raise UnknownModelError(f"Model {name} does not exist; one of the Hub is written org/name")
+    if quiet or not sys.stderr.isatty():
+        hub.hide_bars()
+    repository = hub.look_up(name, revision, pattern)
+    for network in repository.networks:
+        hub.fetch(repository, network, settings.models_path, _sayer(quiet=quiet))
+    return [network.id for network in repository.networks]
+
+
+def _make_ready(local: Calotype, id: str, *, quiet: bool) -> None:
+    """Check the files and compile the network."""
+    say = _sayer(quiet=quiet)
+    spec = local.model(id)
+    for report in weights.check(spec):
+        if not report.ok:
+            raise MissingWeightsError(report.problem)
+    try:
+        took_s = trial(local, spec)
+    except CalotypeError as error:
+        raise MissingWeightsError(f"{id} is here, but can't be run: {error}") from error
+    digests = "weights right, " if any(file.sha256 for file in spec.files) else ""
+    say(f"{spec.id} is ready: {digests}compiled and tried in {took_s:.2f} s")
+    say(f"  calotype run {spec.alias or spec.id} photo.jpg")
+
+
+def _sayer(*, quiet: bool) -> Callable[[str], None]:
+    """Return what prints a line, or nothing."""
+    return (lambda _: None) if quiet else click.echo

@@ -1,0 +1,155 @@
+"""``calotype serve``: the server."""
+
+import ipaddress
+import math
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import uvicorn
+
+from calotype.api.tokens import TokenStore
+from calotype.assembly import TOKENS_FILE, create_server, open_catalog
+from calotype.catalog.catalog import Catalog
+from calotype.cli.options import read_settings, setting_options
+from calotype.errors import InvalidSettingError
+from calotype.observe import logs
+from calotype.settings import Settings
+
+BACKLOG = 2048
+"""Connections that the kernel holds while the server is busy."""
+
+
+HELP = """Serve the models over HTTP.
+
+The API is the Hugging Face Inference API's for image-to-image; existing clients need only the
+URL. A model is loaded when it is first asked for.
+
+\b
+Examples:
+  calotype serve
+  calotype serve --port 9000 --preload upscale,style
+  calotype serve --host 0.0.0.0            needs a token: calotype token create NAME
+  calotype serve --config calotype.toml
+
+The settings come from the options below, else from variables such as CALOTYPE_PORT, else from
+the file.
+"""
+
+
+@click.command(name="serve", help=HELP, short_help="Serve the models over HTTP.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with settings; environment and options beat it.",
+)
+@setting_options()
+def command(config: Path | None, **given: object) -> None:
+    """Check everything, take the port, and serve."""
+    settings = read_settings(given, config)
+    logs.set_up(settings.log_level, settings.log_format)
+    has_tokens = not TokenStore(settings.data_path / TOKENS_FILE).is_empty()
+    check_binding(settings, has_tokens=has_tokens)
+    catalog = open_catalog(settings)
+    for name in filter(None, settings.preload.split(",")):
+        catalog.get(name.strip())
+    app = create_server(settings, catalog)
+    with listen(settings.host, settings.port) as listening:
+        port = listening.getsockname()[1]
+        click.echo(greeting(settings, catalog, port, has_tokens=has_tokens))
+        serve(app, listening, settings)
+
+
+def check_binding(settings: Settings, *, has_tokens: bool) -> None:
+    """Refuse to be open to the network by accident.
+
+    Raises:
+        InvalidSettingError: the host is not loopback, and there is no token.
+    """
+    if has_tokens or settings.insecure or is_loopback(settings.host):
+        return
+    raise InvalidSettingError(
+        f"host {settings.host} can be reached from other machines, and there is no token: make one"
+        " with `calotype token create NAME`, or pass --insecure to let everybody in"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address to listen on.
+
+    Raises:
+        InvalidSettingError: there is no such address.
+    """
+    return all(ipaddress.ip_address(address).is_loopback for address in _addresses(host))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port.
+
+    Raises:
+        InvalidSettingError: it is taken, or not ours to take.
+    """
+    address = _addresses(host)[0]
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InvalidSettingError(
+            f"cannot listen on {host} port {port}: {reason.lower()};"
+            " choose another port with --port, or --port 0 for a free one"
+        ) from error
+
+
+def greeting(settings: Settings, catalog: Catalog, port: int, *, has_tokens: bool) -> str:
+    """Say where the server is and how to use it."""
+    wildcard = settings.host in ("0.0.0.0", "::", "")  # noqa: S104  compared, not listened on
+    host = "127.0.0.1" if wildcard else settings.host
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    default = catalog.default.alias or catalog.default.id
+    token = ' -H "Authorization: Bearer $TOKEN"' if has_tokens else ""
+    names = ", ".join(spec.alias or spec.id for spec in catalog.all())
+    return (
+        f"Calotype listens on {url}{' and every other address' if wildcard else ''}\n"
+        f"  try     curl{token} --data-binary @photo.jpg {url}/models/{default} -o result.jpg\n"
+        f"  models  {names}"
+    )
+
+
+def serve(app: Callable[..., Any], listening: socket.socket, settings: Settings) -> None:
+    """Answer requests until a signal comes; then let the running ones finish.
+
+    Raises:
+        SystemExit: the server could not start; the log says why.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=math.ceil(settings.drain_s),
+    )
+    server = uvicorn.Server(config)
+    # uvicorn sends itself the signal again once it has shut down: a clean end is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise SystemExit(1)
+
+
+def _addresses(host: str) -> list[str]:
+    """Return the numeric addresses of a host; an empty one means all."""
+    try:
+        found = socket.getaddrinfo(
+            host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise InvalidSettingError(
+            f"host must be an address of this machine, got {host!r}: {error.strerror}"
+        ) from error
+    return [str(info[4][0]).partition("%")[0] for info in found]
