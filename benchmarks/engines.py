@@ -75,7 +75,8 @@ def calotype(spec: ModelSpec, tile: Pixels, precision: Precision) -> Callable[[]
 
 def as_input(tile: Pixels) -> NDArray[np.float32]:
     """Return (3, h, w) float32, 0..1."""
-    return np.ascontiguousarray(tile.transpose(2, 0, 1)) / np.float32(255)
+    scaled: NDArray[np.float32] = np.ascontiguousarray(tile.transpose(2, 0, 1), np.float32)
+    return np.divide(scaled, 255, out=scaled)
 
 
 def as_picture(found: NDArray[np.float32]) -> Pixels:

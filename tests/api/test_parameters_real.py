@@ -98,7 +98,7 @@ async def test_a_parameter_has_its_effect(real: Server, model: str, name: str) -
     first, second, check = EFFECTS[model, name]
     pictures = []
     for value in (first, second):
-        parameters = {**REQUIRED.get(model, {}), name: value}
+        parameters: dict[str, Any] = {**REQUIRED.get(model, {}), name: value}
         answer = await real.run(model, png(INPUT), **parameters)
         assert answer.status_code == 200, answer.text
         assert "x-hf-warning" not in answer.headers
@@ -109,7 +109,7 @@ async def test_a_parameter_has_its_effect(real: Server, model: str, name: str) -
 @pytest.mark.parametrize("model", [spec.alias for spec in CATALOG.all()])
 async def test_output_format_is_what_comes_back(real: Server, model: str) -> None:
     for file_format in ("jpeg", "webp", "png"):
-        parameters = {**REQUIRED.get(model, {}), "output_format": file_format}
+        parameters: dict[str, Any] = {**REQUIRED.get(model, {}), "output_format": file_format}
         answer = await real.run(model, png(INPUT), **parameters)
         assert answer.headers["content-type"] == f"image/{file_format}"
         assert (Image.open(io.BytesIO(answer.content)).format or "").lower() == file_format
@@ -117,7 +117,7 @@ async def test_output_format_is_what_comes_back(real: Server, model: str) -> Non
 
 @pytest.mark.parametrize("model", [spec.alias for spec in CATALOG.all()])
 async def test_an_ignored_parameter_is_reported_or_refused(real: Server, model: str) -> None:
-    parameters = {**REQUIRED.get(model, {}), "guidance_scale": 7.5, "sparkle": 1}
+    parameters: dict[str, Any] = {**REQUIRED.get(model, {}), "guidance_scale": 7.5, "sparkle": 1}
     answer = await real.run(model, png(INPUT), **parameters)
     assert answer.status_code == 200
     warnings = answer.headers.get_list("x-hf-warning")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import CATALOG, job, load, photo
 
 from calotype.backends.base import Backend
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import Hooks, JobCancelledError
+from models import CATALOG, job, load, photo
 
 FAKE = ModelSpec(id="fake", backend="fake", revision="1", scale=2, options={"steps": 3})
 SPECS = [*CATALOG.all(), FAKE]

@@ -1,5 +1,7 @@
 """An identity network gives the picture back, whatever the sizes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,7 +64,7 @@ def test_spans_cover_the_axis_and_keep_to_their_tiles(steps: int, grid: Grid) ->
         assert span.start % grid.align_px == 0
         assert span.start <= span.keep <= span.full
         assert span.full <= span.stop <= span.start + grid.tile_px
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert after.full == before.stop
         assert before.start + grid.tile_px - after.start >= grid.overlap_px
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from models import job, load, photo
 from onnx import TensorProto, helper, numpy_helper
 
 from calotype.catalog.catalog import build_catalog
 from calotype.domain.image import Pixels
 from calotype.domain.model import ModelSpec
 from calotype.errors import MissingWeightsError
+from models import job, load, photo
 
 Shape = list[int | str]
 

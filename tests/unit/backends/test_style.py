@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from models import CATALOG, job, load, photo, psnr
 from PIL import Image as Pillow
 
 from calotype.backends import instance_norm
 from calotype.backends.base import Backend
 from calotype.catalog import weights
 from calotype.domain.image import Pixels
+from models import CATALOG, job, load, photo, psnr
 
 STYLE = CATALOG.get("style")
 STYLE_IMAGE = CATALOG.get("style-image")

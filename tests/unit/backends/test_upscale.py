@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import CATALOG, job, load, photo, psnr
 from PIL import Image as Pillow
 
 from calotype.domain.image import Pixels
+from models import CATALOG, job, load, photo, psnr
 
 
 def crop(shared: Path, top: int, left: int, side: int) -> Pixels:

@@ -31,6 +31,7 @@ class StepWorker:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.go = asyncio.Event()
+        self.running = asyncio.Event()
         self.error: Exception | None = None
 
     async def load(self) -> None:
@@ -41,6 +42,7 @@ class StepWorker:
 
     async def run(self, jobs: Sequence[Job]) -> list[Answer]:
         self.batches.append([int(j.image.pixels[0, 0, 0]) for j in jobs])
+        self.running.set()
         await self.go.wait()
         if self.error is not None:
             raise self.error
@@ -76,8 +78,7 @@ async def test_a_queued_job_whose_caller_leaves_never_runs() -> None:
     worker = StepWorker()
     queue, _ = scheduler(worker)
     first = asyncio.create_task(queue.submit(job(1)))
-    while not worker.batches:
-        await asyncio.sleep(0)
+    await worker.running.wait()
     leaver = asyncio.create_task(queue.submit(job(2)))
     stayer = asyncio.create_task(queue.submit(job(3)))
     await asyncio.sleep(0)
@@ -97,8 +98,7 @@ async def test_a_running_job_whose_caller_leaves_is_told_to_stop() -> None:
     hooks = Hooks()
     leaver = asyncio.create_task(queue.submit(job(1, hooks)))
     mate = asyncio.create_task(queue.submit(job(2)))
-    while not worker.batches:
-        await asyncio.sleep(0)
+    await worker.running.wait()
     leaver.cancel()
     await asyncio.sleep(0)
     assert hooks.cancelled
