@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import logging
 import os
-import secrets
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calotype.assembly import Services, assemble
+from calotype.atomic import write_atomically
 from calotype.codec.decode import decode, probe
 from calotype.codec.encode import EncodeOptions, encode
 from calotype.domain.image import RGB, Image, Size
@@ -265,22 +265,6 @@ def parse_format(text: str) -> ImageFormat:
     if name not in FORMATS:
         raise InvalidParameterError(f"format must be one of {', '.join(FORMATS)}, got {text!r}")
     return name
-
-
-def write_atomically(path: Path, body: bytes) -> None:
-    """Write a file so that nobody ever sees half of it.
-
-    Raises:
-        OSError: the folder is missing, full or write-protected.
-    """
-    partial = path.with_name(f".{path.name[:100]}.partial-{secrets.token_hex(4)}")
-    try:
-        with partial.open("xb") as stream:
-            stream.write(body)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _end(services: Services, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

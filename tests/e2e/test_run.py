@@ -26,6 +26,22 @@ load_s = 60
 """
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to its background jobs, one of which may be this very run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(arguments: list[str], env: dict[str, str]) -> "subprocess.Popen[str]":
+    """Start a command that Ctrl-C reaches."""
+    return subprocess.Popen(
+        arguments,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509  nothing else runs in this process
+    )
+
+
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     """An environment far from the user's own folders."""
@@ -54,7 +70,7 @@ def test_an_interrupt_leaves_whole_files_and_the_rest_for_later(
 ) -> None:
     out = tmp_path / "out"
     arguments = [*COMMAND, "run", "test/slow", str(pictures), "-o", str(out)]
-    with subprocess.Popen(arguments, env=env, stderr=subprocess.PIPE, text=True) as process:
+    with start(arguments, env) as process:
         deadline_s = time.monotonic() + 30
         while not list(out.glob("*.png")) and time.monotonic() < deadline_s:
             time.sleep(0.01)
@@ -77,7 +93,7 @@ def test_an_interrupt_does_not_wait_for_a_model_that_loads(
     env: dict[str, str], pictures: Path
 ) -> None:
     arguments = [*COMMAND, "run", "test/loading", str(pictures / "00.png"), "--progress"]
-    with subprocess.Popen(arguments, env=env, stderr=subprocess.PIPE, text=True) as process:
+    with start(arguments, env) as process:
         assert process.stderr is not None
         process.stderr.read(1)  # the bar is drawn
         process.send_signal(signal.SIGINT)

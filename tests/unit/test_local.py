@@ -12,6 +12,7 @@ from PIL import Image
 
 import calotype
 from calotype import Calotype, Picture
+from calotype.atomic import write_atomically
 from calotype.domain.image import Size
 from calotype.errors import (
     BadImageError,
@@ -21,7 +22,6 @@ from calotype.errors import (
     ShuttingDownError,
     UnknownModelError,
 )
-from calotype.local import write_atomically
 
 CATALOG = """
 [[model]]

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +13,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as op
 
+from calotype.atomic import write_atomically
 from calotype.backends.base import Machine
 from calotype.errors import MissingWeightsError, OutOfMemoryError
 
@@ -103,7 +102,8 @@ class Engine:
         try:
             blob = compiled.export_model().getvalue()
             digest = hashlib.blake2b(blob, digest_size=DIGEST_BYTES).digest()
-            _write_atomically(self._folder / f"{key}.blob", digest + blob)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._folder / f"{key}.blob", digest + blob)
         except (OSError, RuntimeError) as error:
             logger.warning("the compiled network was not kept for the next start: %s", error)
 
@@ -145,7 +145,8 @@ class Engine:
         f32_s, bf16_s = (_probe(self._config(p)) for p in ("f32", "bf16"))
         if file is not None:
             try:
-                _write_atomically(file, json.dumps([f32_s, bf16_s]).encode())
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(file, json.dumps([f32_s, bf16_s]).encode())
             except OSError as error:
                 logger.warning("the measured precision was not kept for the next start: %s", error)
         return f32_s, bf16_s
@@ -185,16 +186,3 @@ def _processor() -> str:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _write_atomically(file: Path, data: bytes) -> None:
-    """Write so that a reader sees the old file or the new one, never half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".partial-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

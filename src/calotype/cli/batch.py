@@ -11,11 +11,12 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from calotype.atomic import write_atomically
 from calotype.cli.plan import Errand
 from calotype.domain.request import ImageFormat
 from calotype.domain.text import show_value
 from calotype.errors import BackendError, RequestError
-from calotype.local import Picture, write_atomically
+from calotype.local import Picture
 
 Make = Callable[[bytes, ImageFormat | None], Picture]
 """An encoded picture, the format wanted or None for its own -> the result."""

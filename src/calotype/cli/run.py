@@ -89,7 +89,6 @@ def command(
         _check_terminal(left)
         report = Report(len(errands), skipped=len(errands) - len(left))
         bars = sys.stderr.isatty() if progress is None else progress
-        screen = Screen(len(left), bars=bars and bool(left), quiet=quiet)
 
         def make(upload: bytes, format: ImageFormat | None) -> Picture:
             return local.run_with(
@@ -97,6 +96,7 @@ def command(
             )
 
         try:
+            screen = Screen(len(left), bars=bars and bool(left), quiet=quiet)
             run_all(make, left, screen, report)
         except KeyboardInterrupt:
             click.echo(

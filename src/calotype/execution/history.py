@@ -6,6 +6,7 @@ from collections import deque
 from pathlib import Path
 from statistics import median
 
+from calotype.atomic import write_atomically
 from calotype.domain.model import ModelSpec
 
 KEPT = 9
@@ -36,9 +37,7 @@ class History:
             return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._file.with_suffix(".partial")
-            partial.write_text(json.dumps(self._loads), encoding="utf-8")
-            partial.replace(self._file)
+            write_atomically(self._file, json.dumps(self._loads).encode())
         except OSError as error:
             logger.warning("load times are not kept for the next start: %s", error)
 

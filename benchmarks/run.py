@@ -1,0 +1,30 @@
+"""All benchmarks that fit into a quarter of an hour, one after the other."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ALL = (
+    ["engines.py"],
+    ["engines.py", "--model", "upscale-fast"],
+    ["startup.py"],
+    ["cache_hits.py"],
+    ["memory.py"],
+)
+
+
+def main() -> None:
+    """Run each in a process of its own, so that none inherits another's memory or threads."""
+    failed = []
+    for command in ALL:
+        print(f"\n## {' '.join(command)}\n", flush=True)
+        done = subprocess.run([sys.executable, HERE / command[0], *command[1:]], check=False)
+        if done.returncode:
+            failed.append(command[0])
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
