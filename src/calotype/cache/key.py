@@ -1,5 +1,6 @@
 """What makes two requests the same request."""
 
+import asyncio
 import hashlib
 
 from calotype.domain.model import ModelSpec
@@ -7,6 +8,16 @@ from calotype.domain.request import ImageFormat
 
 CACHE_VERSION = 1
 """Raise it when equal requests begin to give other bytes."""
+
+HASHED_INLINE_BYTES = 1024 * 1024
+"""Larger uploads are hashed on a thread, so that nobody else waits; it takes 1 ms or more."""
+
+
+async def name_answer(upload: bytes, model: ModelSpec, parameters: str, format: ImageFormat) -> str:
+    """Return the ``cache_key``, without keeping the event loop from its work."""
+    if len(upload) <= HASHED_INLINE_BYTES:
+        return cache_key(upload, model, parameters, format)
+    return await asyncio.to_thread(cache_key, upload, model, parameters, format)
 
 
 def cache_key(upload: bytes, model: ModelSpec, parameters: str, format: ImageFormat) -> str:

@@ -124,9 +124,28 @@ class ImageResponse:
     """What was really used, defaults filled in."""
     warnings: tuple[str, ...] = ()
     seed: int | None = None
-    compute_type: Literal["cpu", "gpu", "cache"] = "cache"
-    queue_s: float = 0.0
-    inference_s: float = 0.0
+    outcome: Outcome | None = None
+    """How the run went that made it, for whoever asked for it first; None from the cache."""
     compute_s: float = 0.0
     """Decode, queue, inference and encode together; 0 from the cache."""
-    batch_size: int = 1
+
+    @property
+    def compute_type(self) -> Literal["cpu", "gpu", "cache"]:
+        """What this request was computed on."""
+        alone = self.outcome is not None and self.cache != "coalesced"
+        return self.outcome.device if self.outcome and alone else "cache"
+
+    @property
+    def queue_s(self) -> float:
+        """How long the job waited for the device."""
+        return self.outcome.queue_s if self.outcome else 0.0
+
+    @property
+    def inference_s(self) -> float:
+        """How long the job ran."""
+        return self.outcome.inference_s if self.outcome else 0.0
+
+    @property
+    def batch_size(self) -> int:
+        """How many jobs ran together."""
+        return self.outcome.batch_size if self.outcome else 1
