@@ -78,8 +78,9 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def sentence(text: str) -> str:
-    text = text.strip().replace("|", "\\|")
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    text = " ".join(text.split()).replace("|", "\\|")
+    end = "" if text.endswith((".", "]")) else "."
+    return f"{text[:1].upper()}{text[1:]}{end}"
 
 
 def code(value: object) -> str:

@@ -169,7 +169,7 @@ class Calotype:
             body=response.body,
             format=response.format,
             applied=response.applied,
-            warnings=tuple(text.removeprefix("parameters; ") for text in response.warnings),
+            warnings=tuple(text.partition("; ")[2] or text for text in response.warnings),
             seed=response.seed,
             model_id=response.model.id,
             inference_s=response.inference_s,

@@ -119,7 +119,7 @@ class Pipeline:
                 hooks=request.hooks,
             )
             outcome = await self.runner.submit(job)
-            file = await self.codec.encode(inputs, model, outcome.image, values, file_format)
+            file = await self.codec.encode(inputs, outcome.image, values, file_format)
             entry = Entry(
                 body=file.body, format=file_format, etag=file.etag, seed=seed, notes=file.notes
             )

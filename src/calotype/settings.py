@@ -4,6 +4,7 @@ Nothing else in the package reads ``os.environ``.
 """
 
 import dataclasses
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from calotype.errors import InvalidSettingError
 
 MIB = 1024 * 1024
+logger = logging.getLogger(__name__)
 ENV_PREFIX = "CALOTYPE_"
 
 
@@ -68,7 +70,9 @@ class Settings:
         0, "processor threads for inference; 0: all cores", minimum=0, maximum=1024
     )
     precision: str = _knob(
-        "auto", "auto: bf16 where the processor has it", choices=("auto", "bf16", "f32")
+        "auto",
+        "auto: bf16 where it is measured faster here",
+        choices=("auto", "bf16", "f32"),
     )
     preload: str = _knob("", "models to load at start, separated by commas")
     log_level: str = _knob("info", "what to log", choices=("debug", "info", "warning", "error"))
@@ -116,8 +120,12 @@ def load_settings(
     known = {knob.name: knob for knob in dataclasses.fields(Settings)}
     values: dict[str, object] = _read_toml(file) if file else {}
     for name, text in (os.environ if environ is None else environ).items():
-        if (key := name.removeprefix(ENV_PREFIX).lower()) in known and name.startswith(ENV_PREFIX):
+        key = name.removeprefix(ENV_PREFIX).lower()
+        if name.startswith(ENV_PREFIX) and key in known:
             values[key] = text
+        elif name.startswith(ENV_PREFIX):
+            # Another program may own it, so it is no error as it would be in a file.
+            logger.warning("%s is in the environment and is no setting of Calotype", name)
     values |= {name: value for name, value in overrides.items() if value is not None}
     for name in values:
         if name not in known:

@@ -66,6 +66,8 @@ async def test_pixels_are_untouched(server: Server, kind: str) -> None:
     assert answer.status_code == 200, answer.text
     found = Image.open(io.BytesIO(answer.content))
     assert np.array_equal(np.asarray(found.convert("RGB")), np.asarray(expected.convert("RGB")))
+    warning = answer.headers.get("x-hf-warning", "")
+    assert ("16 bits a sample were rounded to 8" in warning) == (kind == "16-bit")
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "LA", "palette"])
@@ -129,6 +131,7 @@ async def test_only_the_first_frame_counts(server: Server) -> None:
     assert answer.headers["content-type"] == "image/png"
     found = Image.open(io.BytesIO(answer.content))
     assert getattr(found, "n_frames", 1) == 1
+    assert answer.headers["x-hf-warning"] == "input; only the first of 2 frames is used"
     expected = np.asarray(gradient().quantize(64).convert("RGB"))
     assert np.array_equal(np.asarray(found.convert("RGB")), expected)
 

@@ -55,3 +55,8 @@ def test_folders_follow_the_settings(tmp_path: Path) -> None:
     assert found.models_path == tmp_path / "models"
     assert load_settings({"models_dir": "/m"}, None, {}).models_path == Path("/m")
     assert Settings().cache_path.name == "calotype"
+
+
+def test_a_misspelt_variable_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert load_settings({}, None, {"CALOTYPE_PROT": "8"}) == Settings()
+    assert "CALOTYPE_PROT is in the environment and is no setting" in caplog.text

@@ -119,7 +119,6 @@ def _details(spec: ModelSpec, status: ModelStatus) -> dict[str, object]:
         "tile_px": spec.tile,
         "overlap_px": spec.overlap,
         "size_bytes": sum(file.size_bytes for file in spec.files),
-        "deterministic": spec.deterministic,
         "device": status.device,
         "precision": status.precision or None,
         "estimated_load_s": status.estimated_load_s,

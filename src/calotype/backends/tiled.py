@@ -17,6 +17,8 @@ from calotype.domain.request import Job
 from calotype.errors import MissingWeightsError
 
 MIN_TILE_PX = 64
+SMALLER_TILES = (0.5, 0.75)
+"""Shares of the tile that are compiled too, when the first picture that fits comes."""
 
 
 def load(spec: ModelSpec, read_weights: ReadWeights, machine: Machine) -> "TiledBackend":
@@ -87,6 +89,11 @@ class TiledBackend:
         """What it computes in, and why."""
         return self._engine.description
 
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Those that were compiled so far."""
+        return tuple(self._networks.values())
+
     def batch_key(self, job: Job) -> Hashable:
         """Jobs are cut into tiles of one shape, so all of them may queue together."""
         return job.params.get("scale")
@@ -111,8 +118,10 @@ class TiledBackend:
         return Image(pixels)
 
     def _tile_for(self, size: Size) -> int:
-        """Return half the tile for what fits into it, so that a small picture is cheap."""
-        half = self._spec.tile // 2
-        possible = half >= MIN_TILE_PX and half % self._spec.align == 0
-        fits = max(size.height_px, size.width_px) <= half
-        return half if possible and fits else self._spec.tile
+        """Return the tile, or a smaller one that holds all of a small picture, which is cheaper."""
+        side = max(size.height_px, size.width_px)
+        for share in SMALLER_TILES:
+            tile = int(self._spec.tile * share)
+            if side <= tile and tile >= MIN_TILE_PX and tile % self._spec.align == 0:
+                return tile
+        return self._spec.tile

@@ -10,7 +10,7 @@ from typing import cast, get_args
 
 from calotype.catalog.parameter import parse_params
 from calotype.catalog.table import Table, read_toml
-from calotype.domain.model import AlphaRule, ModelSpec, Task, WeightFile
+from calotype.domain.model import ModelSpec, Task, WeightFile
 from calotype.errors import InvalidCatalogError
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -93,9 +93,7 @@ def build_model(table: Table, id: str, files: tuple[WeightFile, ...]) -> ModelSp
         overlap=overlap,
         blend=table.integer("blend", min(default.blend, overlap), 0),
         align=table.integer("align", default.align, 1),
-        alpha=cast(AlphaRule, table.choice("alpha", default.alpha, get_args(AlphaRule))),
         params=parse_params(table.table("parameters")),
-        deterministic=table.flag("deterministic", default=default.deterministic),
         licence=table.text("licence", default.licence),
         source=table.text("source", ""),
         options=table.scalars("options"),
@@ -128,7 +126,6 @@ def revision_of(spec: ModelSpec) -> str:
         "overlap": spec.overlap,
         "blend": spec.blend,
         "align": spec.align,
-        "alpha": spec.alpha,
         "options": dict(spec.options),
         "files": sorted([file.role, file.sha256 or _stamp(file)] for file in spec.files),
     }

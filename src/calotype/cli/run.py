@@ -12,7 +12,7 @@ from calotype.cli.parameters import parameter_options, read_parameters
 from calotype.cli.plan import Errand, make_plan
 from calotype.domain.params import apply_params
 from calotype.domain.request import FORMATS, ImageFormat
-from calotype.local import Calotype, Picture
+from calotype.local import LOCAL, Calotype, Picture
 from calotype.observe import logs
 
 SETTINGS = (
@@ -57,7 +57,7 @@ takes; a parameter that it doesn't use is ignored with a warning.
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 @click.option("--progress/--no-progress", default=None, help="Bars.  [default: on a terminal]")
 @parameter_options
-@setting_options(*SETTINGS)
+@setting_options(*SETTINGS, defaults=LOCAL)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -34,6 +34,12 @@ As soon as there is one token, every request needs one; a running server notices
 """
 
 
+LAST_ONE = (
+    "warning: that was the last one: a server that starts from now on needs no token;"
+    " one that runs stays closed until it is started again"
+)
+
+
 @click.group(name="token", short_help="Create, list and revoke the tokens that open a server.")
 def command() -> None:
     """Create, list and revoke the tokens that open a server."""
@@ -105,7 +111,7 @@ def revoke_token(name: str, **given: object) -> None:
     store.revoke(name)
     click.echo(f"token {name} is revoked", err=True)
     if store.is_empty():
-        click.echo("warning: that was the last one: no request needs a token now", err=True)
+        click.echo(LAST_ONE, err=True)
 
 
 def parse_expiry(text: str, now: datetime) -> datetime:

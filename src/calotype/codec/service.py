@@ -2,10 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from calotype.codec.decode import FileFormat, decode, sniff
+from calotype.codec.decode import FileFormat, Header, decode, sniff
 from calotype.codec.encode import EncodeOptions, encode, unrepresentable
 from calotype.codec.metadata import Metadata
 from calotype.codec.resize import resize, resize_plane
@@ -16,6 +16,10 @@ from calotype.errors import BadImageError, PayloadTooLargeError
 
 OWN_FORMATS: dict[FileFormat, ImageFormat] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
 """What an input's own format is answered as; the rest become PNG."""
+
+
+COMPUTED_BITS = 8
+"""Per sample, in every model so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,8 @@ class Inputs:
     image: Image
     images: Mapping[str, Image]
     metadata: Metadata | None
+    notes: tuple[str, ...] = ()
+    """What of the upload is not in ``image``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,32 +99,37 @@ class Codec:
             for name, value in values.items()
             if isinstance(value, bytes)
         }
-        return Inputs(image=decoded.image, images=images, metadata=decoded.metadata)
+        return Inputs(
+            image=decoded.image,
+            images=images,
+            metadata=decoded.metadata,
+            notes=tuple(_reductions(decoded.header)),
+        )
 
     async def encode(
         self,
         inputs: Inputs,
-        model: ModelSpec,
         pixels: Image,
         values: Mapping[str, ParamValue],
         format: ImageFormat,
     ) -> Encoded:
         """Bring the network's picture to its final size and write it as a file."""
-        return await asyncio.to_thread(self._encode, inputs, model, pixels, values, format)
+        return await asyncio.to_thread(self._encode, inputs, pixels, values, format)
 
     def _encode(
         self,
         inputs: Inputs,
-        model: ModelSpec,
         pixels: Image,
         values: Mapping[str, ParamValue],
         format: ImageFormat,
     ) -> Encoded:
-        image = finished(inputs.image, model, pixels, values)
-        note = unrepresentable(image, format)
+        image = finished(inputs.image, pixels, values)
+        lost = unrepresentable(image, format)
         body = encode(image, format, self.options, inputs.metadata)
         etag = hashlib.blake2b(body, digest_size=16).hexdigest()
-        return Encoded(body=body, etag=etag, notes=(f"output; {note}",) if note else ())
+        return Encoded(
+            body=body, etag=etag, notes=(*inputs.notes, f"output; {lost}") if lost else inputs.notes
+        )
 
     def _decode_parameter(self, name: str, upload: bytes) -> Image:
         """Decode an image parameter; errors name it."""
@@ -147,14 +158,19 @@ class Codec:
             )
 
 
-def finished(
-    original: Image, model: ModelSpec, output: Image, values: Mapping[str, ParamValue]
-) -> Image:
+def _reductions(header: Header) -> Iterator[str]:
+    """Say what of a file was left out."""
+    if header.frames > 1:
+        yield f"input; only the first of {header.frames} frames is used"
+    if header.bits > COMPUTED_BITS:
+        yield f"input; {header.bits} bits a sample were rounded to {COMPUTED_BITS}"
+
+
+def finished(original: Image, output: Image, values: Mapping[str, ParamValue]) -> Image:
     """Give the network's picture its alpha channel and its exact size.
 
     Args:
         original: the decoded upload, whose alpha the result gets.
-        model: says what happens to alpha.
         output: what the network made.
         values: ``target_size`` is the exact size, if given.
     """

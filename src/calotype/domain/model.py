@@ -13,7 +13,6 @@ Task = Literal[
     "image-to-image",
 ]
 ParamType = Literal["string", "number", "integer", "boolean", "image", "blend", "size"]
-AlphaRule = Literal["resize", "keep"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +69,7 @@ class ModelSpec:
     """Pixels in the middle of the overlap over which one tile fades into the next."""
     align: int = 1
     """Both sides of what the network sees are multiples of this."""
-    alpha: AlphaRule = "resize"
-    """Super-resolution resizes the alpha channel with the image; the others keep it as it is."""
     params: tuple[ParamSpec, ...] = ()
-    deterministic: bool = True
-    """Whether equal inputs give equal pixels without a seed."""
     licence: str = "unknown"
     source: str = ""
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)

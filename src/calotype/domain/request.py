@@ -1,12 +1,20 @@
 """A request, a job and an answer, without HTTP in any of them."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from calotype.domain.image import Image, Size
 from calotype.domain.model import ModelSpec
+from calotype.errors import DeadlineExceededError
+
+PACE_KNOWN_S = 1.0
+"""After this, the time that a job takes can be told from its first steps."""
+
+HOPELESS = 2.0
+"""A forecast over this multiple of the time allowed ends a job."""
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 """What Calotype writes."""
@@ -32,6 +40,15 @@ class Hooks:
     def __init__(self, on_progress: Callable[[int, int], None] | None = None) -> None:
         self._on_progress = on_progress
         self._cancelled = threading.Event()
+        self._deadline_s = self._started_s = float("inf")
+
+    def start(self, deadline_s: float) -> None:
+        """Begin to watch whether the job can be done in time.
+
+        Args:
+            deadline_s: monotonic clock, seconds.
+        """
+        self._deadline_s, self._started_s = deadline_s, time.monotonic()
 
     def cancel(self) -> None:
         """Ask the job to stop at its next tile or step."""
@@ -47,11 +64,26 @@ class Hooks:
 
         Raises:
             JobCancelledError: somebody called ``cancel``.
+            DeadlineExceededError: at this pace, the job would end long after its deadline.
         """
         if self.cancelled:
             raise JobCancelledError(f"cancelled after {done} of {total}")
+        self._check_pace(done, total)
         if self._on_progress is not None:
             self._on_progress(done, total)
+
+    def _check_pace(self, done: int, total: int) -> None:
+        """Stop what is hopeless now, rather than at the deadline."""
+        if self._deadline_s == float("inf") or not 0 < done < total:
+            return
+        took_s = time.monotonic() - self._started_s
+        needed_s, allowed_s = took_s / done * total, self._deadline_s - self._started_s
+        if took_s > PACE_KNOWN_S and needed_s > HOPELESS * allowed_s:
+            raise DeadlineExceededError(
+                f"the picture is too large for its time: it would take about {needed_s:.0f} s here,"
+                f" and {allowed_s:.0f} s were left; send a smaller one, take a faster model, or ask"
+                " for a later deadline"
+            )
 
 
 class JobCancelledError(Exception):

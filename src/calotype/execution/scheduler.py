@@ -100,6 +100,7 @@ class Scheduler:
         """Run one batch and hand out its answers."""
         for place in places:
             self._queue.remove(place)
+            place.job.hooks.start(place.job.deadline_s)
         started_s = self._clock()
         try:
             answers = await self._worker.run([place.job for place in places])

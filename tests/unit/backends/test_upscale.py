@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from calotype.backends.tiled import TiledBackend
 from calotype.domain.image import Pixels
+from calotype.domain.request import Hooks
 from models import CATALOG, job, load, photo, psnr
 
 
@@ -70,3 +72,21 @@ def test_scale_has_its_effect(scale: int, compiled_dir: Path) -> None:
     assert answer.pixels.shape == (70 * scale, 90 * scale, 3)
     plain = Pillow.fromarray(pixels).resize((90 * scale, 70 * scale), Pillow.Resampling.BICUBIC)
     assert psnr(answer.pixels, np.asarray(plain)) > 20
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "tile"), [(128, 20, 128), (129, 1, 192), (192, 192, 192), (193, 9, 256)]
+)
+def test_a_small_picture_takes_a_small_tile(
+    compiled_dir: Path, height: int, width: int, tile: int
+) -> None:
+    """One tile all the same, so nothing is blended and less is computed."""
+    spec = CATALOG.get("upscale-fast")
+    backend = load(spec, compiled_dir)
+    steps: list[int] = []
+    hooks = Hooks(lambda _, total: steps.append(total))
+    (answer,) = backend.run([job(spec, photo(height, width), hooks=hooks)])
+    assert set(steps) == {1}
+    assert answer.pixels.shape == (height * 4, width * 4, 3)
+    assert isinstance(backend, TiledBackend)
+    assert tile in {network.grid.tile_px for network in backend.networks}

@@ -44,8 +44,6 @@ def test_everything_a_table_can_say(tmp_path: Path) -> None:
         overlap = 16
         blend = 8
         align = 4
-        alpha = "keep"
-        deterministic = false
         [model.options]
         fast = true
         level = 3
@@ -69,7 +67,6 @@ def test_everything_a_table_can_say(tmp_path: Path) -> None:
     assert (spec.description, spec.licence) == ("Paints.", "MIT")
     assert spec.source == "https://example.org"
     assert (spec.scale, spec.tile, spec.overlap, spec.blend, spec.align) == (2, 64, 16, 8, 4)
-    assert (spec.alpha, spec.deterministic) == ("keep", False)
     assert spec.options == {"fast": True, "level": 3}
     strength, mask = spec.params
     assert (strength.help, strength.default) == ("How much.", 1)
@@ -104,10 +101,9 @@ PARAMETER = "[model.parameters.p]\n"
         ("tile = true", "tile must be an integer of at least 1, got True"),
         ("scale = 0", "scale must be an integer of at least 1, got 0"),
         ("task = 'dance'", "task must be one of super-resolution, "),
-        ("alpha = 5", "alpha must be a string"),
+        ("licence = 5", "licence must be a string"),
         ("alias = 'a b'", "alias must be a name such as my-net, got 'a b'"),
         ("alias = 'acme/net'", "alias acme/net is taken by model acme/net"),
-        ("deterministic = 1", "deterministic must be true or false, got 1"),
         ("tile = 8\noverlap = 8", "overlap must be smaller than the tile 8, got 8"),
         ("overlap = 8\nblend = 9", "blend must be at most the overlap 8, got 9"),
         ("tile = 9\nalign = 2", "tile must be a multiple of align 2, got 9"),
@@ -235,7 +231,7 @@ def test_a_file_with_a_digest_is_the_same_revision_wherever_it_is(tmp_path: Path
     "more",
     [
         *("scale = 2", "tile = 64", "overlap = 20", "blend = 3", "align = 2"),
-        *("alpha = 'keep'", "options.fast = true"),
+        "options.fast = true",
     ],
 )
 def test_what_changes_pixels_is_another_revision(tmp_path: Path, more: str) -> None:
