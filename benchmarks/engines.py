@@ -1,4 +1,4 @@
-"""`upscale` on one 128x128 tile: Calotype against ncnn and ONNX Runtime, same weights.
+"""One tile of a super-resolution model: Calotype against ncnn and ONNX Runtime, same weights.
 
 The same picture goes through all, and what comes out is compared before anything is timed.
 """
@@ -24,19 +24,22 @@ from calotype.domain.model import ModelSpec
 from calotype.domain.request import Job
 from ncnn_to_onnx import to_onnx
 
-SIDE_PX = 128
+COARSE_PX = 16
+"""The picture is made of squares: edges and flat areas, as pictures have."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="upscale", help="super-resolution model of the catalog")
+    parser.add_argument("--side", type=int, default=128, help="pixels each way")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     spec = build_catalog().get(options.model)
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    tile: Pixels = coarse.repeat(SIDE_PX // 16, axis=0).repeat(SIDE_PX // 16, axis=1)
+    squares = options.side // COARSE_PX
+    coarse = rng.integers(0, 256, (squares, squares, 3), dtype=np.uint8)
+    tile: Pixels = coarse.repeat(COARSE_PX, axis=0).repeat(COARSE_PX, axis=1)
 
     variant = "@4" if spec.param("scale") else ""
     files = {file.role: file for file in spec.files}
@@ -49,7 +52,7 @@ def main() -> None:
         "Calotype (bf16)": calotype(spec, tile, "bf16"),
     }
     compare(contestants)
-    print(f"\n{measure.machine()}\n{spec.id}, one {SIDE_PX}x{SIDE_PX} tile\n")
+    print(f"\n{measure.machine()}\n{spec.id}, one {options.side}x{options.side} tile\n")
     print(measure.table(measure.side_by_side(contestants, options.rounds)))
 
 
@@ -105,7 +108,7 @@ def ncnn_runner(param: bytes, data: bytes, tile: Pixels) -> Callable[[], Pixels]
 
 def onnx_runner(layers: Sequence[Layer], tile: Pixels) -> Callable[[], Pixels]:
     """ONNX Runtime with its own defaults, on all cores."""
-    session = onnxruntime.InferenceSession(to_onnx(layers, SIDE_PX))
+    session = onnxruntime.InferenceSession(to_onnx(layers, len(tile)))
 
     def run() -> Pixels:
         return as_picture(session.run(None, {"data": as_input(tile)[None]})[0][0])

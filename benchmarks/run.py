@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ALL = (
     ["engines.py"],
-    ["engines.py", "--model", "upscale-fast"],
+    ["engines.py", "--model", "upscale-fast", "--side", "256"],
     ["startup.py"],
     ["cache_hits.py"],
     ["memory.py"],

@@ -106,6 +106,11 @@ class Scheduler:
             answers = await self._worker.run([place.job for place in places])
         except Exception as error:  # the worker itself broke: its jobs must know
             answers = [_crash(error)] * len(places)
+        except asyncio.CancelledError:  # the scheduler was closed: nobody may wait for ever
+            for place in places:
+                place.job.hooks.cancel()
+                place.future.cancel()
+            raise
         took_s = self._clock() - started_s
         self._observe(took_s / len(places))
         for place, answer in zip(places, answers, strict=True):

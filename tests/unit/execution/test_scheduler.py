@@ -120,6 +120,19 @@ async def test_a_worker_that_breaks_fails_its_batch_and_not_the_next() -> None:
     assert value_of(await queue.submit(job(2))) == 2
 
 
+async def test_closing_leaves_nobody_waiting() -> None:
+    worker = StepWorker()
+    queue, _ = scheduler(worker)
+    hooks = Hooks()
+    tasks = [asyncio.create_task(queue.submit(job(v, hooks))) for v in range(5)]
+    await worker.running.wait()
+    queue.close()
+    done, _ = await asyncio.wait(tasks, timeout=5)
+    assert len(done) == 5
+    assert all(task.cancelled() for task in done)
+    assert hooks.cancelled
+
+
 class FailsOnSeven:
     precision = "none (test)"
 
