@@ -92,7 +92,13 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
         ),
         keep_metadata=settings.keep_metadata,
     )
-    pipeline = Pipeline(catalog=catalog, cache=_cache(settings), runner=pool, codec=codec)
+    pipeline = Pipeline(
+        catalog=catalog,
+        cache=_cache(settings),
+        runner=pool,
+        codec=codec,
+        kind=_kind(settings),
+    )
     return Services(settings=settings, catalog=catalog, pipeline=pipeline, pool=pool)
 
 
@@ -122,6 +128,7 @@ def machine_of(settings: Settings) -> Machine:
     return Machine(
         cache_dir=settings.cache_path,
         threads=settings.threads,
+        max_output_pixels=settings.max_output_pixels,
         precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
     )
 
@@ -133,19 +140,20 @@ def backend_loader(spec: ModelSpec, machine: Machine) -> Callable[[], Backend]:
 
 
 def _cache(settings: Settings) -> ResponseCache:
-    """Choose where answers are kept.
-
-    What changes an answer beside the request is in the folder's name: answers computed or encoded
-    in another way are never found.
-    """
+    """Choose where answers are kept."""
     memory = (
         MemoryCache(settings.cache_memory_bytes) if settings.cache_memory_bytes else NullCache()
     )
     if not settings.cache_disk_bytes:
         return memory
-    kind = (
+    return TieredCache(
+        memory, DiskCache(settings.cache_path / "answers", settings.cache_disk_bytes)
+    )
+
+
+def _kind(settings: Settings) -> str:
+    """Name what changes answers beside the requests, so that others are never found."""
+    return (
         f"{settings.precision}-j{settings.jpeg_quality}-w{settings.webp_quality}"
         f"-p{settings.png_effort}{'-m' if settings.keep_metadata else ''}"
     )
-    disk = DiskCache(settings.cache_path / "answers" / kind, settings.cache_disk_bytes)
-    return TieredCache(memory, disk)

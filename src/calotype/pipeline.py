@@ -10,6 +10,7 @@ from calotype.cache.key import name_answer
 from calotype.cache.memory import Entry, ResponseCache
 from calotype.catalog.catalog import Catalog
 from calotype.codec.service import Codec
+from calotype.domain.deadline import on_loop
 from calotype.domain.model import ModelSpec, ModelStatus
 from calotype.domain.params import Applied, apply_params, canonical
 from calotype.domain.request import (
@@ -21,7 +22,7 @@ from calotype.domain.request import (
     Outcome,
 )
 from calotype.domain.seed import seeded
-from calotype.errors import DeadlineExceededError, ModelLoadingError
+from calotype.errors import DeadlineExceededError
 from calotype.observe import metrics
 
 
@@ -30,6 +31,10 @@ class Runner(Protocol):
 
     async def submit(self, job: Job) -> Outcome:
         """Run one job, alone or in company; stop it when the caller is cancelled."""
+        ...
+
+    def check(self) -> None:
+        """Raise what ``submit`` would raise for any job now, before anything is decoded for it."""
         ...
 
     def status(self, model: ModelSpec) -> ModelStatus:
@@ -45,8 +50,10 @@ class Pipeline:
     cache: ResponseCache
     runner: Runner
     codec: Codec
+    kind: str = ""
+    """What changes answers beside the requests: precision and how files are written."""
     flights: SingleFlight[tuple[Entry, Outcome]] = field(
-        default_factory=lambda: SingleFlight((DeadlineExceededError, ModelLoadingError))
+        default_factory=lambda: SingleFlight((DeadlineExceededError,))
     )
 
     async def run(self, request: ImageRequest) -> ImageResponse:
@@ -57,16 +64,24 @@ class Pipeline:
             CapacityError: it could be served later.
             BackendError: the model failed on it.
         """
+        try:
+            async with asyncio.timeout_at(on_loop(request.deadline_s)):
+                return await self._run(request)
+        except TimeoutError:
+            raise DeadlineExceededError("the deadline passed before the picture was done") from None
+
+    async def _run(self, request: ImageRequest) -> ImageResponse:
         started_s = time.monotonic()
         model = self.catalog.get(request.model_id)
         applied = apply_params(model, request.parameters, strict=request.strict)
-        file_format = self.codec.choose_format(request.upload, request.formats, applied.values)
-        key = await name_answer(request.upload, model, canonical(applied.values), file_format)
+        formats = self.codec.choose_formats(request.upload, request.formats, applied.values)
+        kind = f"{','.join(formats)} {self.kind}"
+        key = await name_answer(request.upload, model, canonical(applied.values), kind)
         outcome: Outcome | None = None
         status: CacheStatus = "hit"
         entry = await self.cache.get(key) if request.use_cache else None
         if entry is None:
-            entry, outcome, status = await self._compute(request, model, applied, file_format, key)
+            entry, outcome, status = await self._compute(request, model, applied, formats, key)
         metrics.CACHE.labels(status).inc()
         return ImageResponse(
             body=entry.body,
@@ -99,15 +114,16 @@ class Pipeline:
         request: ImageRequest,
         model: ModelSpec,
         applied: Applied,
-        file_format: ImageFormat,
+        formats: tuple[ImageFormat, ...],
         key: str,
     ) -> tuple[Entry, Outcome, CacheStatus]:
-        """Make the answer, or wait for the same one that is being made; within the deadline."""
+        """Make the answer, or wait for the same one that is being made."""
         # The seed is no part of the key: a request that names none may be answered by any.
         seed, values = seeded(model, applied.values)
 
         async def compute() -> tuple[Entry, Outcome]:
-            inputs = await self.codec.decode(model, request.upload, values)
+            self.runner.check()
+            inputs = await self.codec.decode(model, request.upload, values, formats)
             job = Job(
                 model=model,
                 image=inputs.image,
@@ -119,25 +135,16 @@ class Pipeline:
                 hooks=request.hooks,
             )
             outcome = await self.runner.submit(job)
-            file = await self.codec.encode(inputs, outcome.image, values, file_format)
+            file = await self.codec.encode(inputs, outcome.image, values, formats)
             entry = Entry(
-                body=file.body, format=file_format, etag=file.etag, seed=seed, notes=file.notes
+                body=file.body, format=file.format, etag=file.etag, seed=seed, notes=file.notes
             )
             await self.cache.put(key, entry)
             return entry, outcome
 
-        try:
-            async with asyncio.timeout_at(_on_loop(request.deadline_s)):
-                if not request.use_cache:
-                    return *await compute(), "bypass"
-                (entry, outcome), shared = await self.flights.run(key, compute)
-                return entry, outcome, "coalesced" if shared else "miss"
-        except TimeoutError:
-            raise DeadlineExceededError("the deadline passed before the picture was done") from None
-
-
-def _on_loop(deadline_s: float) -> float | None:
-    """Move a time from the monotonic clock to the event loop's, which need not be the same."""
-    if deadline_s == float("inf"):
-        return None
-    return asyncio.get_running_loop().time() + deadline_s - time.monotonic()
+        if not request.use_cache:
+            return *await compute(), "bypass"
+        # Who waits for a model and who doesn't can't share an answer that says that it loads.
+        flight = f"{key} {request.wait_for_model}"
+        (entry, outcome), shared = await self.flights.run(flight, compute)
+        return entry, outcome, "coalesced" if shared else "miss"

@@ -5,6 +5,7 @@ Nothing else in the package reads ``os.environ``.
 
 import dataclasses
 import logging
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -164,6 +165,8 @@ def _check(name: str, value: object, metadata: Mapping[str, Any]) -> None:
     wanted = (int, float) if isinstance(default, float) else (type(default),)
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise InvalidSettingError(f"{name} must be of type {type(default).__name__}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidSettingError(f"{name} must be finite, got {value!r}")
     if (choices := metadata["choices"]) and value not in choices:
         raise InvalidSettingError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     low, high = metadata["minimum"], metadata["maximum"]

@@ -144,3 +144,21 @@ async def test_metadata_is_stripped(server: Server) -> None:
     assert answer.headers["content-type"] == "image/jpeg"
     assert b"Photographer" not in answer.content
     assert not Image.open(io.BytesIO(answer.content)).getexif()
+
+
+async def test_a_format_that_cannot_hold_the_result_gives_way_to_png(server: Server) -> None:
+    upload, size = saved(gradient(), "WEBP"), {"width": 16384, "height": 1}
+    for accept in ("*/*", "image/webp, image/png;q=0.5"):
+        answer = await server.run("echo", upload, {"accept": accept}, target_size=size)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    answer = await server.run("echo", upload, target_size=size, output_format="webp")
+    assert answer.status_code == 422
+    assert "output_format must be png for a picture of 16384x1" in answer.json()["error"]
+
+
+async def test_a_tiff_of_signed_samples_is_refused(server: Server) -> None:
+    pixels = np.zeros((6, 8, 3), np.int16)
+    vips = pyvips.Image.new_from_memory(pixels.tobytes(), 8, 6, 3, "short")
+    answer = await server.run("echo", vips.tiffsave_buffer())
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("cannot identify image file")

@@ -29,6 +29,8 @@ def test_booleans_from_the_environment(text: str, value: object) -> None:
         ({"port": 70000}, "port must be in \\[0, 65535\\], got 70000"),
         ({"queue_size": 0}, "queue_size must be in"),
         ({"hold_s": "soon"}, "hold_s must be a number"),
+        ({"deadline_s": "inf"}, "deadline_s must be finite, got inf"),
+        ({"drain_s": float("nan")}, "drain_s must be finite"),
         ({"insecure": "maybe"}, "insecure must be true or false"),
         ({"precision": "f16"}, "precision must be one of auto, bf16, f32, got 'f16'"),
         ({"max_pixels": 0}, "max_pixels must be at least 1"),

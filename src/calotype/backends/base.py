@@ -22,6 +22,8 @@ class Machine:
     threads: int = 0
     """Processor threads; 0: all cores."""
     precision: Precision = "auto"
+    max_output_pixels: int | None = None
+    """Largest result, for networks whose scale is known only once they are loaded."""
 
 
 class Backend(Protocol):

@@ -52,7 +52,7 @@ class NormalisedNetwork:
     def run(self, pixels: Pixels, style: Vector, hooks: Hooks) -> Pixels:
         """Run (h, w, 3) uint8 -> (h, w, 3) uint8."""
         h, w, _ = pixels.shape
-        if h * w > self.whole_pixels:
+        if max(h, MIN_SIDE_PX) * max(w, MIN_SIDE_PX) > self.whole_pixels:
             return self._run_large(pixels, style, hooks)
         hooks.step(0, 1)
         padded = padded_to(pixels, self._spec.align)
@@ -68,7 +68,7 @@ class NormalisedNetwork:
                 self._compile("tile", self._build_tile),
             )
         measure, tile = self._large
-        thumbnail = padded_to(shrunk(pixels, self.whole_pixels), self._spec.align)
+        thumbnail = padded_to(shrunk(pixels, self.whole_pixels, MIN_SIDE_PX), self._spec.align)
         found = measure.infer([thumbnail[None], style], share_inputs=True)
         means = list(found.values())
 
@@ -132,11 +132,18 @@ def padded_to(pixels: Pixels, multiple: int) -> Pixels:
     )
 
 
-def shrunk(pixels: Pixels, max_pixels: int) -> Pixels:
-    """Shrink a picture by the smallest whole factor that fits, averaging k x k blocks."""
+def shrunk(pixels: Pixels, max_pixels: int, min_side_px: int = 1) -> Pixels:
+    """Shrink a picture by the smallest whole factor that fits, averaging k x k blocks.
+
+    Args:
+        pixels: (h, w, 3) uint8.
+        max_pixels: most pixels of the result.
+        min_side_px: a side shorter than this counts as this, as it will be padded to it.
+    """
     h, w, c = pixels.shape
+    max_pixels = max(max_pixels, min_side_px**2)
     factor = 1
-    while (h // factor or 1) * (w // factor or 1) > max_pixels:
+    while max(h // factor, min_side_px) * max(w // factor, min_side_px) > max_pixels:
         factor += 1
     if factor == 1:
         return pixels

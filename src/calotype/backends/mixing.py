@@ -2,13 +2,10 @@
 
 import numpy as np
 
-from calotype.domain.image import Pixels
+from calotype.domain.image import LUMA, Pixels
 
 CHUNK_ROWS = 256
 """Rows mixed at a time, so that the float copies stay small."""
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of R, G, B. Source: ITU-R BT.601, the luma of JPEG."""
 
 
 def mix(styled: Pixels, original: Pixels, strength: float, *, preserve_color: bool) -> Pixels:
@@ -28,6 +25,10 @@ def mix(styled: Pixels, original: Pixels, strength: float, *, preserve_color: bo
     for top in range(0, len(styled), CHUNK_ROWS):
         rows = slice(top, top + CHUNK_ROWS)
         before, after = original[rows].astype(np.float32), styled[rows].astype(np.float32)
-        change = ((after - before) @ LUMA)[..., None] if preserve_color else after - before
+        change = (
+            ((after - before) @ np.array(LUMA, np.float32))[..., None]
+            if preserve_color
+            else after - before
+        )
         styled[rows] = np.rint(np.clip(before + strength * change, 0, 255)).astype(np.uint8)
     return styled

@@ -9,13 +9,11 @@ from openvino import opset13 as op
 
 from calotype.backends.ncnn import read_ncnn
 from calotype.backends.ncnn_graph import to_openvino
+from calotype.domain.image import LUMA, RGB
 from calotype.errors import MissingWeightsError
 
 Node = Any
 """One output of an OpenVINO operation; the library's own type says no more."""
-RGB = 3
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of R, G, B. Source: ITU-R BT.601, what Pillow's and OpenCV's gray conversions use."""
 
 
 def read_onnx(data: bytes, name: str) -> ov.Model:
@@ -27,7 +25,7 @@ def read_onnx(data: bytes, name: str) -> ov.Model:
     try:
         return ov.Core().read_model(data, b"")
     except RuntimeError as error:
-        raise MissingWeightsError(f"{name}: not a readable ONNX network: {error}") from error
+        raise MissingWeightsError(f"{name}: not a readable ONNX network") from error
 
 
 def read_ncnn_network(param: bytes, weights: bytes, name: str) -> ov.Model:

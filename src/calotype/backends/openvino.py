@@ -21,6 +21,8 @@ Build = Callable[[], ov.Model]
 logger = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
+KEPT_S = 60 * 86400
+"""Compiled networks that were not used for this long are deleted."""
 PROBE_CHANNELS, PROBE_PX, PROBE_LAYERS, PROBE_RUNS = 64, 96, 6, 5
 
 
@@ -34,7 +36,7 @@ class Engine:
     """Compiles networks for this machine."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+        self.machine = machine
         self._folder = machine.cache_dir / "compiled" if machine.cache_dir else None
         self.precision, self.reason = self._choose_precision()
 
@@ -66,9 +68,9 @@ class Engine:
         try:
             compiled = _core().compile_model(build(), "CPU", config)
         except MemoryError as error:
-            raise OutOfMemoryError(f"{name}: {error}") from error
+            raise OutOfMemoryError(f"{name}: no memory to compile it") from error
         except RuntimeError as error:
-            raise MissingWeightsError(f"{name}: OpenVINO can't compile it: {error}") from error
+            raise MissingWeightsError(f"{name}: OpenVINO can't compile it") from error
         logger.info("compiled %s in %.2f s", name, time.monotonic() - started_s)
         self._store(key, compiled)
         return compiled
@@ -78,7 +80,7 @@ class Engine:
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self._machine.threads,
+            "INFERENCE_NUM_THREADS": self.machine.threads,
         }
 
     def _load(self, name: str, key: str, config: dict[str, Any]) -> ov.CompiledModel | None:
@@ -90,6 +92,7 @@ class Engine:
             digest, blob = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
             if hashlib.blake2b(blob, digest_size=DIGEST_BYTES).digest() != digest:
                 raise ValueError("wrong digest")
+            file.touch()  # in use
             return _core().import_model(blob, "CPU", config)
         except (OSError, ValueError, RuntimeError) as error:
             logger.warning("compiled %s is unusable, compiling anew: %s", name, error)
@@ -104,12 +107,20 @@ class Engine:
             digest = hashlib.blake2b(blob, digest_size=DIGEST_BYTES).digest()
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self._folder / f"{key}.blob", digest + blob)
+            self._sweep()
         except (OSError, RuntimeError) as error:
             logger.warning("the compiled network was not kept for the next start: %s", error)
 
+    def _sweep(self) -> None:
+        """Delete what no start used for long: networks of other versions, models, settings."""
+        stale_s = time.time() - KEPT_S
+        for file in self._folder.glob("*.blob") if self._folder else ():
+            if file.stat().st_mtime < stale_s:
+                file.unlink(missing_ok=True)
+
     def _choose_precision(self) -> tuple[str, str]:
         """Take what the settings say, else what is faster here."""
-        wanted = self._machine.precision
+        wanted = self.machine.precision
         has_bf16 = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if wanted == "f32":
             return "f32", "as set"
@@ -134,7 +145,7 @@ class Engine:
         Having the instructions doesn't mean that they are faster: without AMX, Intel's server cores
         run bf16 products at no more than the speed of f32.
         """
-        name = _digest(f"{ov.get_version()}\0{_processor()}\0{self._machine.threads}")
+        name = _digest(f"{ov.get_version()}\0{_processor()}\0{self.machine.threads}")
         file = self._folder / f"precision-{name}.json" if self._folder else None
         try:
             if file is not None:

@@ -3,6 +3,7 @@
 The picture is cut into tiles of the one shape that the network was compiled for.
 """
 
+import logging
 from collections.abc import Hashable, Sequence
 
 import openvino as ov
@@ -14,7 +15,9 @@ from calotype.backends.tiling import Grid, run_tiled
 from calotype.domain.image import Image, Pixels, Size
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import Job
-from calotype.errors import MissingWeightsError
+from calotype.errors import MissingWeightsError, PayloadTooLargeError
+
+logger = logging.getLogger(__name__)
 
 MIN_TILE_PX = 64
 SMALLER_TILES = (0.5, 0.75)
@@ -80,7 +83,9 @@ class TiledBackend:
 
     def __init__(self, spec: ModelSpec, read_weights: ReadWeights, engine: Engine) -> None:
         self._spec, self._read, self._engine = spec, read_weights, engine
+        self._max_output_pixels = engine.machine.max_output_pixels
         self._networks: dict[tuple[int, int], Network] = {}
+        self._impossible: set[int] = set()
         offered = spec.param("scale")
         self.default_scale = int(offered.default or 0) if offered else 0
 
@@ -95,8 +100,8 @@ class TiledBackend:
         return tuple(self._networks.values())
 
     def batch_key(self, job: Job) -> Hashable:
-        """Jobs are cut into tiles of one shape, so all of them may queue together."""
-        return job.params.get("scale")
+        """Pictures run one by one, tile by tile: a batch would only keep the first ones waiting."""
+        return id(job)
 
     def network(self, scale: int, tile_px: int) -> Network:
         """Return the network for a scale (0: the only one), compiled at its first use."""
@@ -113,15 +118,36 @@ class TiledBackend:
     def _run(self, job: Job) -> Image:
         asked = job.params.get("scale")
         scale = asked if isinstance(asked, int) else self.default_scale
-        network = self.network(scale, self._tile_for(job.image.size))
+        network = self._network_for(job.image.size, scale)
+        size, limit = job.image.size.times(network.scale), self._max_output_pixels
+        if limit is not None and size.pixels > limit:
+            raise PayloadTooLargeError(
+                f"the result would be {size}, {size.pixels} pixels; at most {limit} are allowed"
+            )
         pixels = run_tiled(job.image.pixels, network.grid, network.scale, network.run, job.hooks)
         return Image(pixels)
 
+    def _network_for(self, size: Size, scale: int) -> Network:
+        """Return the network for the tile, or for a smaller one that holds a small picture."""
+        tile = self._tile_for(size)
+        if tile != self._spec.tile:
+            try:
+                network = self.network(scale, tile)
+                if network.grid.tile_px == tile:
+                    return network
+                logger.info("%s has one size of its own", self._spec.id)
+            except MissingWeightsError:
+                logger.warning("%s takes no tile of %d px", self._spec.id, tile)
+            self._networks.pop((scale, tile), None)
+            self._impossible.add(tile)
+        return self.network(scale, self._spec.tile)
+
     def _tile_for(self, size: Size) -> int:
-        """Return the tile, or a smaller one that holds all of a small picture, which is cheaper."""
+        """Return the smallest tile that holds the picture, for less is computed; else the tile."""
         side = max(size.height_px, size.width_px)
         for share in SMALLER_TILES:
             tile = int(self._spec.tile * share)
-            if side <= tile and tile >= MIN_TILE_PX and tile % self._spec.align == 0:
+            possible = tile >= MIN_TILE_PX and tile % self._spec.align == 0
+            if side <= tile and possible and tile not in self._impossible:
                 return tile
         return self._spec.tile

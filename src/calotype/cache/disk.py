@@ -194,6 +194,7 @@ class TieredCache:
     def __init__(self, first: ResponseCache, second: ResponseCache) -> None:
         self._first = first
         self._second = second
+        self._writes = set[asyncio.Task[None]]()
 
     async def get(self, key: str) -> Entry | None:
         """Return what either cache stored under the key, or None."""
@@ -205,9 +206,16 @@ class TieredCache:
         return entry
 
     async def put(self, key: str, entry: Entry) -> None:
-        """Store an entry in both."""
+        """Store an entry in the first, and begin to store it in the second: nobody waits for it."""
         await self._first.put(key, entry)
-        await self._second.put(key, entry)
+        task = asyncio.create_task(self._second.put(key, entry), name="cache-write")
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def settle(self) -> None:
+        """Wait for what is being stored."""
+        if self._writes:
+            await asyncio.wait(self._writes)
 
 
 def _size_bytes(path: Path) -> int:

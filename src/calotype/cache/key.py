@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import ImageFormat
 
 CACHE_VERSION = 1
 """Raise it when equal requests begin to give other bytes."""
@@ -13,26 +12,26 @@ HASHED_INLINE_BYTES = 1024 * 1024
 """Larger uploads are hashed on a thread, so that nobody else waits; it takes 1 ms or more."""
 
 
-async def name_answer(upload: bytes, model: ModelSpec, parameters: str, format: ImageFormat) -> str:
+async def name_answer(upload: bytes, model: ModelSpec, parameters: str, kind: str) -> str:
     """Return the ``cache_key``, without keeping the event loop from its work."""
     if len(upload) <= HASHED_INLINE_BYTES:
-        return cache_key(upload, model, parameters, format)
-    return await asyncio.to_thread(cache_key, upload, model, parameters, format)
+        return cache_key(upload, model, parameters, kind)
+    return await asyncio.to_thread(cache_key, upload, model, parameters, kind)
 
 
-def cache_key(upload: bytes, model: ModelSpec, parameters: str, format: ImageFormat) -> str:
+def cache_key(upload: bytes, model: ModelSpec, parameters: str, kind: str) -> str:
     """Name an answer.
 
     Args:
         upload: the encoded picture exactly as received.
         model: its id and revision count, so that new weights never meet old answers.
         parameters: canonical text of the validated parameters, defaults filled in.
-        format: what the answer is encoded as.
+        kind: what the answer may be encoded as, and how.
 
     Returns:
         64 hex digits.
     """
     digest = hashlib.blake2b(upload, digest_size=32)
-    head = (str(CACHE_VERSION), str(len(upload)), model.id, model.revision, format, parameters)
+    head = (str(CACHE_VERSION), str(len(upload)), model.id, model.revision, kind, parameters)
     digest.update("\0".join(head).encode())
     return digest.hexdigest()

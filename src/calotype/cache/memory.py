@@ -20,15 +20,13 @@ class Entry:
     etag: str
     """Digest of the body, without quotes."""
     seed: int | None
-    applied: str = ""
-    """Canonical JSON of the parameters that were really used."""
     notes: tuple[str, ...] = ()
     """Warnings that belong to the answer however often it is given."""
 
     @property
     def size_bytes(self) -> int:
         """What the entry takes in memory, nearly."""
-        texts = sum(map(sys.getsizeof, (self.body, self.applied, *self.notes)))
+        texts = sum(map(sys.getsizeof, (self.body, *self.notes)))
         return texts + OVERHEAD_BYTES
 
 

@@ -35,7 +35,6 @@ def pack(key: str, entry: Entry) -> tuple[bytes, bytes]:
             "format": entry.format,
             "etag": entry.etag,
             "seed": entry.seed,
-            "applied": entry.applied,
             "notes": entry.notes,
         }
     ).encode()

@@ -6,7 +6,6 @@ All of the transport is ``huggingface_hub``'s: tokens, mirrors, proxies, resumin
 import contextlib
 import hashlib
 import importlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from calotype.catalog.schema import is_model_id
+from calotype.domain.text import toml_text
 from calotype.errors import (
     CalotypeError,
     ForbiddenError,
@@ -293,5 +293,5 @@ def _describe(repository: Repository, network: Network, folder: Path) -> None:
     if sidecar.exists() and not sidecar.read_text(encoding="utf-8").startswith(_WRITTEN):
         return
     source = f"https://huggingface.co/{repository.id}/tree/{repository.commit}"
-    said = f"licence = {json.dumps(repository.licence)}\nsource = {json.dumps(source)}"
+    said = f"licence = {toml_text(repository.licence)}\nsource = {toml_text(source)}"
     sidecar.write_text(f"{_WRITTEN}\n{said}\n", encoding="utf-8")

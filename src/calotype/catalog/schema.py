@@ -174,8 +174,9 @@ def _check_model(table: Table, spec: ModelSpec) -> None:
     """Refuse values that do not fit together."""
     if spec.alias and not is_model_id(spec.alias):
         raise table.wrong("alias", "a name such as my-net", spec.alias)
-    if spec.overlap >= spec.tile:
-        raise table.wrong("overlap", f"smaller than the tile {spec.tile}", spec.overlap)
+    if spec.overlap > spec.tile - spec.align:
+        most = spec.tile - spec.align
+        raise table.wrong("overlap", f"at most the tile less align, {most}", spec.overlap)
     if spec.blend > spec.overlap:
         raise table.wrong("blend", f"at most the overlap {spec.overlap}", spec.blend)
     if spec.tile % spec.align:

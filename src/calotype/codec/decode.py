@@ -35,7 +35,7 @@ _MAGIC: tuple[tuple[bytes, FileFormat], ...] = (
     (b"II+\0", "tiff"),  # BigTIFF
     (b"MM\0+", "tiff"),
 )
-_BITS = {"uchar": 8, "ushort": 16, "float": 32, "double": 64, "short": 16}
+_BITS = {"uchar": 8, "ushort": 16, "float": 32, "double": 64}
 _MAX_BANDS = 5
 """CMYK and alpha."""
 _TURNED = range(5, 9)

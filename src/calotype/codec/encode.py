@@ -1,5 +1,6 @@
 """From pixels to the bytes of a PNG, JPEG or WebP file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def encode(
         InvalidParameterError: a side is longer than the format allows: the caller's fault.
     """
     set_up()
-    _check_sides(image.size, format)
+    fitting((format,), image.size)
     vips = to_vips(image.pixels)
     if image.alpha is not None:
         vips = vips.bandjoin(to_vips(image.alpha))
@@ -74,13 +75,20 @@ def unrepresentable(image: Image, format: ImageFormat) -> str | None:
     return None
 
 
-def _check_sides(size: Size, format: ImageFormat) -> None:
-    limit = _MAX_SIDE_PX.get(format)
-    if limit is not None and max(size.width_px, size.height_px) > limit:
-        raise InvalidParameterError(
-            f"output_format {format} allows at most {limit} pixels a side, the result is {size}; "
-            "png has no such limit"
-        )
+def fitting(formats: Sequence[ImageFormat], size: Size) -> ImageFormat:
+    """Return the first format that can hold a picture of that size.
+
+    Raises:
+        InvalidParameterError: none can: the caller's fault.
+    """
+    longest = max(size.width_px, size.height_px)
+    for name in formats:
+        if longest <= _MAX_SIDE_PX.get(name, longest):
+            return name
+    limits = " and ".join(f"{name} at most {_MAX_SIDE_PX[name]}" for name in formats)
+    raise InvalidParameterError(
+        f"output_format must be png for a picture of {size}: {limits} pixels a side"
+    )
 
 
 def _save(vips: VipsImage, format: ImageFormat, options: EncodeOptions, keep: str) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from calotype.codec.decode import FileFormat, Header, decode, sniff
-from calotype.codec.encode import EncodeOptions, encode, unrepresentable
+from calotype.codec.encode import EncodeOptions, encode, fitting, unrepresentable
 from calotype.codec.metadata import Metadata
 from calotype.codec.resize import resize, resize_plane
 from calotype.domain.image import Image, Size
@@ -46,6 +46,7 @@ class Encoded:
     """A finished file."""
 
     body: bytes
+    format: ImageFormat
     etag: str
     """Digest of the body, without quotes."""
     notes: tuple[str, ...]
@@ -60,13 +61,15 @@ class Codec:
     options: EncodeOptions = field(default_factory=EncodeOptions)
     keep_metadata: bool = False
 
-    def choose_format(
+    def choose_formats(
         self,
         upload: bytes,
         accepted: tuple[ImageFormat, ...],
         values: Mapping[str, ParamValue],
-    ) -> ImageFormat:
-        """Return the format of the answer: the parameter's, else the accepted, else the input's.
+    ) -> tuple[ImageFormat, ...]:
+        """Return what the answer may be written as: the first that can hold it is taken.
+
+        That is the parameter's format, else what is accepted, else the input's own or PNG.
 
         Raises:
             BadImageError: the upload is no picture of a kind we read.
@@ -78,22 +81,27 @@ class Codec:
             )
         wanted = values.get("output_format")
         if wanted in FORMATS:
-            return wanted
-        return accepted[0] if accepted else OWN_FORMATS.get(own, "png")
+            return (wanted,)
+        return accepted or tuple(dict.fromkeys((OWN_FORMATS.get(own, "png"), "png")))
 
     async def decode(
-        self, model: ModelSpec, upload: bytes, values: Mapping[str, ParamValue]
+        self,
+        model: ModelSpec,
+        upload: bytes,
+        values: Mapping[str, ParamValue],
+        formats: tuple[ImageFormat, ...],
     ) -> Inputs:
         """Decode the picture and every image parameter.
 
         Raises:
             BadImageError: one of them is no picture.
             PayloadTooLargeError: one of them, or the result, has more pixels than allowed.
+            InvalidParameterError: no format that is asked for can hold the result.
         """
         decoded = await asyncio.to_thread(
             decode, upload, self.limits.max_pixels, keep_metadata=self.keep_metadata
         )
-        self._check_result(model, decoded.image.size, values)
+        fitting(formats, self._result_size(model, decoded.image.size, values))
         images = {
             name: (await asyncio.to_thread(self._decode_parameter, name, value))
             for name, value in values.items()
@@ -111,25 +119,25 @@ class Codec:
         inputs: Inputs,
         pixels: Image,
         values: Mapping[str, ParamValue],
-        format: ImageFormat,
+        formats: tuple[ImageFormat, ...],
     ) -> Encoded:
         """Bring the network's picture to its final size and write it as a file."""
-        return await asyncio.to_thread(self._encode, inputs, pixels, values, format)
+        return await asyncio.to_thread(self._encode, inputs, pixels, values, formats)
 
     def _encode(
         self,
         inputs: Inputs,
         pixels: Image,
         values: Mapping[str, ParamValue],
-        format: ImageFormat,
+        formats: tuple[ImageFormat, ...],
     ) -> Encoded:
         image = finished(inputs.image, pixels, values)
-        lost = unrepresentable(image, format)
-        body = encode(image, format, self.options, inputs.metadata)
+        chosen = fitting(formats, image.size)
+        lost = unrepresentable(image, chosen)
+        body = encode(image, chosen, self.options, inputs.metadata)
         etag = hashlib.blake2b(body, digest_size=16).hexdigest()
-        return Encoded(
-            body=body, etag=etag, notes=(*inputs.notes, f"output; {lost}") if lost else inputs.notes
-        )
+        notes = (*inputs.notes, f"output; {lost}") if lost else inputs.notes
+        return Encoded(body=body, format=chosen, etag=etag, notes=notes)
 
     def _decode_parameter(self, name: str, upload: bytes) -> Image:
         """Decode an image parameter; errors name it."""
@@ -138,8 +146,8 @@ class Codec:
         except (BadImageError, PayloadTooLargeError) as error:
             raise type(error)(f"{error} (in {name})") from error
 
-    def _check_result(self, model: ModelSpec, size: Size, values: Mapping[str, ParamValue]) -> None:
-        """Refuse what would come out too large, before it is computed."""
+    def _result_size(self, model: ModelSpec, size: Size, values: Mapping[str, ParamValue]) -> Size:
+        """Tell what size will come out, and refuse what is too large before it is computed."""
         scale = values.get("scale")
         scale = scale if isinstance(scale, int) else model.scale or 1
         target = values.get("target_size")
@@ -156,6 +164,7 @@ class Codec:
                 f"target_size must have at most {limit} pixels, got {target}, "
                 f"{target.pixels} pixels"
             )
+        return target if isinstance(target, Size) else native
 
 
 def _reductions(header: Header) -> Iterator[str]:

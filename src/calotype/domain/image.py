@@ -18,6 +18,9 @@ Plane = NDArray[np.uint8]
 RGB = 3
 """Channels of ``Pixels``."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G, B in the luma of JPEG. Source: ITU-R BT.601."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:

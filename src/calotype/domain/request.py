@@ -68,6 +68,9 @@ class Hooks:
         """
         if self.cancelled:
             raise JobCancelledError(f"cancelled after {done} of {total}")
+        if not done:
+            # What came before (compiling, the jobs that share the batch) says nothing of the pace.
+            self._started_s = time.monotonic()
         self._check_pace(done, total)
         if self._on_progress is not None:
             self._on_progress(done, total)

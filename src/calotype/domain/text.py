@@ -43,3 +43,9 @@ def _pieces(value: object) -> Iterator[str]:
     return json.JSONEncoder(skipkeys=True, default=lambda other: type(other).__name__).iterencode(
         value
     )
+
+
+def toml_text(text: str) -> str:
+    """Write a string as TOML does: JSON's form, but for surrogate pairs and control characters."""
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return json.dumps(plain, ensure_ascii=False)

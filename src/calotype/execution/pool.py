@@ -57,7 +57,7 @@ class Pool:
         self._make_worker, self._history, self._limits = make_worker, history, limits
         self._queue_size, self._hold_s = queue_size, hold_s
         self._entries: dict[str, _Entry] = {}
-        self._failed: dict[str, str] = {}
+        self._failed: set[str] = set()
         self._slot = asyncio.Semaphore(1)
         self._admitted = 0
         self._idle = asyncio.Event()
@@ -74,14 +74,7 @@ class Pool:
             ConfigError: the model can't be loaded.
             BackendError: the model failed on the job.
         """
-        if self._draining:
-            raise ShuttingDownError("the server is shutting down", retry_after_s=5)
-        if self._admitted >= self._queue_size:
-            wait_s = self._history.service_s() * self._admitted
-            raise QueueFullError(
-                f"busy: {self._admitted} requests are waiting, which is the most that may",
-                retry_after_s=max(1.0, wait_s),
-            )
+        self.check()
         self._admitted += 1
         self._idle.clear()
         metrics.QUEUE.set(self._admitted)
@@ -96,6 +89,22 @@ class Pool:
         metrics.INFERENCE.labels(job.model.id).observe(outcome.inference_s)
         metrics.WAIT.labels(job.model.id).observe(outcome.queue_s)
         return outcome
+
+    def check(self) -> None:
+        """Refuse what can't be taken now.
+
+        Raises:
+            ShuttingDownError: the pool drains.
+            QueueFullError: too many jobs wait.
+        """
+        if self._draining:
+            raise ShuttingDownError("the server is shutting down", retry_after_s=5)
+        if self._admitted >= self._queue_size:
+            wait_s = self._history.service_s() * self._admitted
+            raise QueueFullError(
+                f"busy: {self._admitted} requests are waiting, which is the most that may",
+                retry_after_s=max(1.0, wait_s),
+            )
 
     def status(self, model: ModelSpec) -> ModelStatus:
         """Tell what is known about a model."""
@@ -165,14 +174,14 @@ class Pool:
         except Exception as error:
             worker.close()
             self._entries.pop(model.id, None)
-            self._failed[model.id] = str(error)
+            self._failed.add(model.id)
             metrics.LOAD_FAILURES.labels(model.id).inc()
             logger.exception("model %s can't be loaded", model.id)
             if isinstance(error, ConfigError | CalotypeError):
                 raise
             raise ModelCrashedError(f"{model.id} can't be loaded: {error!r}") from error
         took_s = time.monotonic() - started_s
-        self._failed.pop(model.id, None)
+        self._failed.discard(model.id)
         self._history.loaded(model, took_s)
         metrics.LOAD.labels(model.id).observe(took_s)
         logger.info("loaded %s in %.2f s, precision %s", model.id, took_s, worker.precision)

@@ -8,10 +8,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from calotype.assembly import backend_loader
+from calotype.backends.base import Machine
 from calotype.catalog.catalog import build_catalog
 from calotype.domain.image import Pixels
 from calotype.domain.model import ModelSpec
-from calotype.errors import MissingWeightsError
+from calotype.errors import MissingWeightsError, PayloadTooLargeError
 from models import job, load, photo
 
 Shape = list[int | str]
@@ -88,6 +90,34 @@ def test_scale_is_measured(tmp_path: Path) -> None:
     pixels = photo(300, 120)
     found = answer(spec_of(tmp_path, toml="tile = 64\noverlap = 16\n"), pixels)
     assert np.array_equal(found, pixels.repeat(3, axis=0).repeat(3, axis=1))
+
+
+def test_a_result_over_the_limit_is_refused_once_the_scale_is_known(tmp_path: Path) -> None:
+    scales = numpy_helper.from_array(np.array([1, 1, 4, 4], np.float32), "scales")
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest")
+    save(tmp_path / "net.onnx", [1, 3, "h", "w"], [1, 3, "H", "W"], [node], [scales])
+    spec = spec_of(tmp_path)
+    backend = backend_loader(spec, Machine(precision="f32", max_output_pixels=16_000))()
+    assert backend.run([job(spec, photo(10, 100))])[0].pixels.shape == (40, 400, 3)
+    with pytest.raises(PayloadTooLargeError, match="the result would be 404x40, 16160 pixels"):
+        backend.run([job(spec, photo(10, 101))])
+
+
+def test_a_network_that_takes_no_smaller_tile_takes_the_whole_one(tmp_path: Path) -> None:
+    """Seven halvings take 256 px and 128 px, and not the 192 px between."""
+    nodes, name = [], "x"
+    for depth in range(7):
+        nodes.append(
+            helper.make_node("MaxPool", [name], [f"d{depth}"], kernel_shape=[2, 2], strides=[2, 2])
+        )
+        name = f"d{depth}"
+    scales = numpy_helper.from_array(np.array([1, 1, 128, 128], np.float32), "scales")
+    nodes.append(helper.make_node("Resize", [name, "", "scales"], ["up"], mode="nearest"))
+    nodes.append(helper.make_node("Max", ["up", "x"], ["y"]))
+    save(tmp_path / "net.onnx", [1, 3, "h", "w"], [1, 3, "h", "w"], nodes, [scales])
+    spec = spec_of(tmp_path)
+    for side in (100, 150, 150, 200):
+        assert answer(spec, photo(side, 20)).shape == (side, 20, 3)
 
 
 def test_an_alias_beside_the_file(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_tiles_with_the_true_means_equal_the_whole(
     whole_spec = dataclasses.replace(STYLE, tile=256)
     tiled_spec = dataclasses.replace(whole_spec, options={"whole_pixels": 1000})
     (whole,) = load(whole_spec, compiled_dir).run([job(STYLE, pixels, {"style": 5})])
-    monkeypatch.setattr(instance_norm, "shrunk", lambda picture, _: picture)
+    monkeypatch.setattr(instance_norm, "shrunk", lambda picture, *_: picture)
     (tiled,) = load(tiled_spec, compiled_dir).run([job(STYLE, pixels, {"style": 5})])
     assert np.abs(whole.pixels.astype(int) - tiled.pixels).max() <= 2
 
@@ -113,6 +113,24 @@ def test_a_large_picture_looks_like_its_small_self(shared: Path, compiled_dir: P
 def test_shrunk_fits(pixels: int, limit: int) -> None:
     small = instance_norm.shrunk(photo(pixels, 7), limit)
     assert small.shape[0] * small.shape[1] <= max(1, limit)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 300_000), (300_000, 1), (2, 9)])
+def test_a_thread_of_a_picture_is_bounded_too(
+    style: Backend, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is padded to 16 pixels, so it counts as so wide."""
+    seen: list[int] = []
+    padded_to = instance_norm.padded_to
+
+    def spy(pixels: Pixels, multiple: int) -> Pixels:
+        padded = padded_to(pixels, multiple)
+        seen.append(padded.shape[0] * padded.shape[1])
+        return padded
+
+    monkeypatch.setattr(instance_norm, "padded_to", spy)
+    assert run(style, np.full((height, width, 3), 90, np.uint8)).shape == (height, width, 3)
+    assert max(seen) <= instance_norm.DEFAULT_WHOLE_PIXELS
 
 
 def test_shrunk_averages() -> None:

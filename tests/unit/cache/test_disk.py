@@ -26,7 +26,7 @@ class Ticks:
 
 
 def entry(size: int = 1000, etag: str = "e") -> Entry:
-    return Entry(body=os.urandom(size), format="png", etag=etag, seed=7, applied="{}", notes=("n",))
+    return Entry(body=os.urandom(size), format="png", etag=etag, seed=7, notes=("n",))
 
 
 def make(folder: Path, max_bytes: int = 100_000, clock: Ticks | None = None) -> DiskCache:
@@ -248,5 +248,7 @@ async def test_a_disk_hit_is_put_into_memory(tmp_path: Path) -> None:
 
 async def test_the_tiers_both_keep_what_is_put(tmp_path: Path) -> None:
     memory, second, stored = MemoryCache(100_000), make(tmp_path), entry()
-    await TieredCache(memory, second).put("k", stored)
+    tiered = TieredCache(memory, second)
+    await tiered.put("k", stored)
+    await tiered.settle()
     assert await memory.get("k") == await second.get("k") == stored

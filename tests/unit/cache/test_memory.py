@@ -26,7 +26,7 @@ async def test_null_cache_keeps_nothing() -> None:
 
 async def test_gives_back_what_was_put() -> None:
     cache = MemoryCache(10_000)
-    stored = Entry(body=b"b", format="webp", etag="e", seed=3, applied="{}", notes=("n",))
+    stored = Entry(body=b"b", format="webp", etag="e", seed=3, notes=("n",))
     await cache.put("k", stored)
     assert await cache.get("k") is stored
     assert await cache.get("other") is None
@@ -60,9 +60,9 @@ async def test_putting_twice_counts_once() -> None:
 
 def test_the_size_counts_every_text() -> None:
     plain = Entry(body=b"", format="png", etag="", seed=None)
-    full = Entry(body=b"x" * 50, format="png", etag="", seed=None, applied="y" * 60, notes=("z",))
+    full = Entry(body=b"x" * 50, format="png", etag="", seed=None, notes=("z",))
     assert plain.size_bytes >= OVERHEAD_BYTES
-    assert full.size_bytes >= plain.size_bytes + 111
+    assert full.size_bytes >= plain.size_bytes + 51
 
 
 @given(steps=STEPS, max_bytes=st.integers(min_value=0, max_value=9000))

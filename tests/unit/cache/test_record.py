@@ -16,7 +16,6 @@ ENTRIES = st.builds(
     format=st.sampled_from(FORMATS),
     etag=TEXTS,
     seed=st.none() | st.integers(min_value=0, max_value=2**63 - 1),
-    applied=TEXTS,
     notes=st.lists(TEXTS, max_size=3).map(tuple),
 )
 # Each example writes the file anew, so one folder serves them all.

@@ -104,7 +104,7 @@ PARAMETER = "[model.parameters.p]\n"
         ("licence = 5", "licence must be a string"),
         ("alias = 'a b'", "alias must be a name such as my-net, got 'a b'"),
         ("alias = 'acme/net'", "alias acme/net is taken by model acme/net"),
-        ("tile = 8\noverlap = 8", "overlap must be smaller than the tile 8, got 8"),
+        ("tile = 8\noverlap = 8", "overlap must be at most the tile less align, 7, got 8"),
         ("overlap = 8\nblend = 9", "blend must be at most the overlap 8, got 9"),
         ("tile = 9\nalign = 2", "tile must be a multiple of align 2, got 9"),
         ("options = 5", "options must be a table, got 5"),

@@ -54,6 +54,16 @@ def test_what_may_still_be_done_goes_on(
     assert seen == [done]
 
 
+def test_what_came_before_the_first_step_is_not_the_pace(clock: Clock) -> None:
+    """A job waits inside its batch, or for a network to be compiled: that is no slow tile."""
+    hooks = Hooks()
+    hooks.start(clock.now_s + 120)
+    clock.now_s += 30
+    hooks.step(0, 60)
+    clock.now_s += 1.1
+    hooks.step(1, 60)
+
+
 def test_cancel_beats_all() -> None:
     hooks = Hooks()
     hooks.step(1, 10**9)

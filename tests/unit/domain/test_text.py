@@ -1,9 +1,11 @@
 import json
+import tomllib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calotype.domain.text import printable, show_value
+from calotype.domain.text import printable, show_value, toml_text
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -40,3 +42,9 @@ def test_a_value_of_great_depth_or_length_costs_no_more_than_is_shown() -> None:
 def test_what_json_cannot_hold_is_named_by_its_type() -> None:
     assert show_value(b"abc") == '"bytes"'
     assert show_value(10**5000) == "<int>"
+
+
+@pytest.mark.parametrize("written", ["ok \U0001f600", 'with "quotes"', "bell\x07 and\x7f", "a\\b"])
+def test_any_text_is_written_as_toml(written: str) -> None:
+    found = tomllib.loads(f"written = {toml_text(written)}")["written"]
+    assert found == "".join(c if c.isprintable() else " " for c in written)
