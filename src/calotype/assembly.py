@@ -77,7 +77,7 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
     catalog = catalog or open_catalog(settings)
     machine = machine_of(settings)
     pool = Pool(
-        lambda spec: ThreadWorker(backend_loader(spec, machine), f"model-{spec.alias or spec.id}"),
+        lambda spec: ThreadWorker(backend_loader(spec, machine), f"model-{spec.name}"),
         History(settings.cache_path / "loads.json"),
         queue_size=settings.queue_size,
         hold_s=settings.hold_s,

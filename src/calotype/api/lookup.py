@@ -118,7 +118,7 @@ def _details(spec: ModelSpec, status: ModelStatus) -> dict[str, object]:
         "scale": spec.scale,
         "tile_px": spec.tile,
         "overlap_px": spec.overlap,
-        "size_bytes": sum(file.size_bytes for file in spec.files),
+        "size_bytes": spec.size_bytes,
         "device": status.device,
         "precision": status.precision or None,
         "estimated_load_s": status.estimated_load_s,

@@ -63,7 +63,7 @@ def describe(paths: Sequence[Path], models: Iterable[ModelSpec]) -> Json:
     for spec in models:
         names.append(name := "parameters." + spec.id.replace("/", "--"))
         schema = json_schema(spec)
-        schemas[name] = {"title": spec.alias or spec.id, **schema}
+        schemas[name] = {"title": spec.name, **schema}
     listed: dict[str, Json] = {}
     for path in paths:
         url = path.path.replace(":path}", "}")

@@ -72,7 +72,7 @@ class Operation:
         return refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "not_ready",
-            f"Model {spec.alias or spec.id} could not be loaded; the server's log says why",
+            f"Model {spec.name} could not be loaded; the server's log says why",
             retry_after_s=_RETRY_FAILED_S,
             extra={"status": "failed", **body},
         )

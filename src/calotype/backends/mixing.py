@@ -22,13 +22,12 @@ def mix(styled: Pixels, original: Pixels, strength: float, *, preserve_color: bo
     """
     if strength >= 1 and not preserve_color:
         return styled
+    luma = np.array(LUMA, np.float32)
     for top in range(0, len(styled), CHUNK_ROWS):
         rows = slice(top, top + CHUNK_ROWS)
         before, after = original[rows].astype(np.float32), styled[rows].astype(np.float32)
-        change = (
-            ((after - before) @ np.array(LUMA, np.float32))[..., None]
-            if preserve_color
-            else after - before
-        )
+        change = after - before
+        if preserve_color:
+            change = (change @ luma)[..., None]
         styled[rows] = np.rint(np.clip(before + strength * change, 0, 255)).astype(np.uint8)
     return styled

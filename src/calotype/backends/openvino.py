@@ -36,7 +36,7 @@ class Engine:
     """Compiles networks for this machine."""
 
     def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+        self._machine = machine
         self._folder = machine.cache_dir / "compiled" if machine.cache_dir else None
         self.precision, self.reason = self._choose_precision()
 
@@ -80,7 +80,7 @@ class Engine:
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self.machine.threads,
+            "INFERENCE_NUM_THREADS": self._machine.threads,
         }
 
     def _load(self, name: str, key: str, config: dict[str, Any]) -> ov.CompiledModel | None:
@@ -120,7 +120,7 @@ class Engine:
 
     def _choose_precision(self) -> tuple[str, str]:
         """Take what the settings say, else what is faster here."""
-        wanted = self.machine.precision
+        wanted = self._machine.precision
         has_bf16 = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if wanted == "f32":
             return "f32", "as set"
@@ -145,7 +145,7 @@ class Engine:
         Having the instructions doesn't mean that they are faster: without AMX, Intel's server cores
         run bf16 products at no more than the speed of f32.
         """
-        name = _digest(f"{ov.get_version()}\0{_processor()}\0{self.machine.threads}")
+        name = _digest(f"{ov.get_version()}\0{_processor()}\0{self._machine.threads}")
         file = self._folder / f"precision-{name}.json" if self._folder else None
         try:
             if file is not None:

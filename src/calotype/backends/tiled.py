@@ -26,7 +26,7 @@ SMALLER_TILES = (0.5, 0.75)
 
 def load(spec: ModelSpec, read_weights: ReadWeights, machine: Machine) -> "TiledBackend":
     """Load the network that requests without a ``scale`` use."""
-    backend = TiledBackend(spec, read_weights, Engine(machine))
+    backend = TiledBackend(spec, read_weights, Engine(machine), machine.max_output_pixels)
     backend.network(backend.default_scale, spec.tile)
     return backend
 
@@ -81,9 +81,15 @@ class Network:
 class TiledBackend:
     """A network, or one for each ``scale`` that the model offers."""
 
-    def __init__(self, spec: ModelSpec, read_weights: ReadWeights, engine: Engine) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        read_weights: ReadWeights,
+        engine: Engine,
+        max_output_pixels: int | None,
+    ) -> None:
         self._spec, self._read, self._engine = spec, read_weights, engine
-        self._max_output_pixels = engine.machine.max_output_pixels
+        self._max_output_pixels = max_output_pixels
         self._networks: dict[tuple[int, int], Network] = {}
         self._impossible: set[int] = set()
         offered = spec.param("scale")

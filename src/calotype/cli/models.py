@@ -41,7 +41,7 @@ def list_models(*, as_json: bool, **given: object) -> None:
         click.echo(json.dumps([_described(spec, catalog) for spec in catalog.all()], indent=2))
         return
     rows = [
-        (spec.alias or "-", spec.id, spec.task, megabytes(_size_bytes(spec)), spec.licence)
+        (spec.alias or "-", spec.id, spec.task, megabytes(spec.size_bytes), spec.licence)
         for spec in catalog.all()
     ]
     click.echo(aligned(("ALIAS", "ID", "TASK", "SIZE", "LICENCE"), rows))
@@ -59,7 +59,7 @@ def show_model(model: str, *, as_json: bool, **given: object) -> None:
         described = _described(spec, catalog) | {"parameters": json_schema(spec)}
         click.echo(json.dumps(described, indent=2))
         return
-    name = spec.alias or spec.id
+    name = spec.name
     facts = {
         "id": spec.id,
         "alias": spec.alias or "-",
@@ -67,7 +67,7 @@ def show_model(model: str, *, as_json: bool, **given: object) -> None:
         "scale": _scale(spec),
         "backend": spec.backend,
         "revision": spec.revision,
-        "size": megabytes(_size_bytes(spec)),
+        "size": megabytes(spec.size_bytes),
         "licence": spec.licence,
         "source": spec.source or "-",
     }
@@ -126,10 +126,6 @@ def _catalog(given: dict[str, object]) -> Catalog:
     return open_catalog(read_settings(given))
 
 
-def _size_bytes(spec: ModelSpec) -> int:
-    return sum(file.size_bytes for file in spec.files)
-
-
 def _described(spec: ModelSpec, catalog: Catalog) -> dict[str, object]:
     """Describe a model as JSON."""
     return {
@@ -140,7 +136,7 @@ def _described(spec: ModelSpec, catalog: Catalog) -> dict[str, object]:
         "description": spec.description,
         "backend": spec.backend,
         "revision": spec.revision,
-        "size_bytes": _size_bytes(spec),
+        "size_bytes": spec.size_bytes,
         "licence": spec.licence,
         "source": spec.source or None,
     }
@@ -183,7 +179,7 @@ def _arguments(spec: ModelSpec) -> str:
 
 def _curl(spec: ModelSpec) -> str:
     """Write a request that runs as it stands."""
-    url = f"{URL}/models/{spec.alias or spec.id}"
+    url = f"{URL}/models/{spec.name}"
     required = [param for param in spec.params if param.required]
     if not required:
         return f"curl --data-binary @photo.jpg {url} -o result.jpg"

@@ -98,7 +98,7 @@ def _make_ready(local: Calotype, id: str, *, quiet: bool) -> None:
         raise MissingWeightsError(f"{id} is here, but can't be run: {error}") from error
     digests = "weights right, " if any(file.sha256 for file in spec.files) else ""
     say(f"{spec.id} is ready: {digests}compiled and tried in {took_s:.2f} s")
-    say(f"  calotype run {spec.alias or spec.id} photo.jpg")
+    say(f"  calotype run {spec.name} photo.jpg")
 
 
 def _sayer(*, quiet: bool) -> Callable[[str], None]:

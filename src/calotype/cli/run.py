@@ -81,7 +81,7 @@ def command(
         spec = local.model(model)
         parameters = read_parameters(spec, options, others)
         apply_params(spec, parameters)  # what is wrong for all is said before the first
-        errands = make_plan(inputs, output, format, spec.alias or spec.id)
+        errands = make_plan(inputs, output, format, spec.name)
         left = [errand for errand in errands if overwrite or not errand.is_done]
         if dry_run:
             _show(errands, left)

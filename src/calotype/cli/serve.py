@@ -109,9 +109,9 @@ def greeting(settings: Settings, catalog: Catalog, port: int, *, has_tokens: boo
     wildcard = settings.host in ("0.0.0.0", "::", "")  # noqa: S104  compared, not listened on
     host = "127.0.0.1" if wildcard else settings.host
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    default = catalog.default.alias or catalog.default.id
+    default = catalog.default.name
     token = ' -H "Authorization: Bearer $TOKEN"' if has_tokens else ""
-    names = ", ".join(spec.alias or spec.id for spec in catalog.all())
+    names = ", ".join(spec.name for spec in catalog.all())
     return (
         f"Calotype listens on {url}{' and every other address' if wildcard else ''}\n"
         f"  try     curl{token} --data-binary @photo.jpg {url}/models/{default} -o result.jpg\n"

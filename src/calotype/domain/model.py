@@ -75,6 +75,16 @@ class ModelSpec:
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     """What only this model's backend understands."""
 
+    @property
+    def name(self) -> str:
+        """What people call it: the alias, or the id where there is none."""
+        return self.alias or self.id
+
+    @property
+    def size_bytes(self) -> int:
+        """All of its weight files together."""
+        return sum(file.size_bytes for file in self.files)
+
     def param(self, name: str) -> ParamSpec | None:
         """Return the parameter of that name, or None."""
         return next((p for p in self.params if p.name == name), None)

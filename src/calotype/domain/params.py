@@ -100,9 +100,7 @@ def apply_params(spec: ModelSpec, raw: Mapping[str, object], *, strict: bool = F
         if param is OUTPUT_FORMAT and isinstance(sent, str):
             sent = "jpeg" if sent.strip().lower() == "jpg" else sent.strip().lower()
         if sent is None and param.required:
-            raise InvalidParameterError(
-                f"{param.name} is required by {spec.alias or spec.id}: {param.help}"
-            )
+            raise InvalidParameterError(f"{param.name} is required by {spec.name}: {param.help}")
         chosen = param.default if sent is None else sent
         values[param.name] = None if chosen is None else parse_value(param, chosen, notes.add)
     values["target_size"] = _agreed_size(size, values["target_size"])
@@ -180,7 +178,7 @@ def _note_ignored(spec: ModelSpec, names: list[str], notes: _Notes) -> None:
     for name in names[:MAX_WARNINGS]:
         shown_name = printable(name, _NAME_CHARS) or '""'
         if name in KNOWN:
-            reason = f"{spec.alias or spec.id} takes no {name.replace('_', ' ')}"
+            reason = f"{spec.name} takes no {name.replace('_', ' ')}"
             refusal = f"{name} is refused: {reason}"
         else:
             reason = f"not a parameter of Calotype{_hint(name, own)}"

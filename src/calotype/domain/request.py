@@ -167,8 +167,9 @@ class ImageResponse:
     @property
     def compute_type(self) -> Literal["cpu", "gpu", "cache"]:
         """What this request was computed on."""
-        alone = self.outcome is not None and self.cache != "coalesced"
-        return self.outcome.device if self.outcome and alone else "cache"
+        if self.outcome is None or self.cache == "coalesced":
+            return "cache"
+        return self.outcome.device
 
     @property
     def queue_s(self) -> float:

@@ -45,7 +45,7 @@ class History:
         """Return the median of the model's past loads, or a guess from the size of its files."""
         if past := self._loads.get(model.id):
             return median(past)
-        return BASE_S + sum(file.size_bytes for file in model.files) / BYTES_PER_S
+        return BASE_S + model.size_bytes / BYTES_PER_S
 
     def served(self, seconds: float) -> None:
         """Remember how long a job ran."""

@@ -150,7 +150,7 @@ class Pool:
             return await asyncio.wait_for(asyncio.shield(entry.loading), patience_s)
         except TimeoutError:
             left_s = self.status(job.model).estimated_load_s or 1.0
-            name = job.model.alias or job.model.id
+            name = job.model.name
             raise ModelLoadingError(
                 f"Model {name} is currently loading", retry_after_s=left_s
             ) from None

