@@ -58,7 +58,7 @@ def bare_app() -> Starlette:
 
 
 def calotype_app(folder: str) -> Starlette:
-    from calotype.assembly import create_server
+    from calotype.assembly import assemble, create_server
     from calotype.catalog.catalog import Catalog
     from calotype.domain.model import ModelSpec, ParamSpec
     from calotype.observe import logs
@@ -70,7 +70,7 @@ def calotype_app(folder: str) -> Starlette:
     settings = Settings(
         default_model="echo", data_dir=f"{folder}/data", cache_dir=f"{folder}/cache"
     )
-    return create_server(settings, Catalog([spec]))
+    return create_server(assemble(settings, Catalog([spec])))
 
 
 def serve(which: str, port: int) -> None:

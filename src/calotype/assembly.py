@@ -47,7 +47,7 @@ class Services:
             CalotypeError: a model is unknown or can't be loaded.
         """
         for name in filter(None, self.settings.preload.split(",")):
-            await self.pool.preload(self.catalog.get(name.strip()))
+            await self.pool.load(self.catalog.get(name.strip()))
 
     async def stop(self) -> None:
         """Let running requests finish, then end."""
@@ -102,21 +102,17 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
     return Services(settings=settings, catalog=catalog, pipeline=pipeline, pool=pool)
 
 
-def create_server(settings: Settings, catalog: Catalog | None = None) -> Starlette:
-    """Join the parts, and put the HTTP server in front of them.
-
-    Args:
-        settings: what the operator decided.
-        catalog: the models; default those that the settings name.
+def create_server(services: Services) -> Starlette:
+    """Put the HTTP server in front of the parts.
 
     Raises:
-        ConfigError: the settings name something that isn't there, or the token file is damaged.
+        ConfigError: the token file is damaged.
     """
-    services = assemble(settings, catalog)
     return create_app(
         pipeline=services.pipeline,
-        settings=settings,
-        authenticator=Authenticator(TokenStore(settings.data_path / TOKENS_FILE)),
+        control=services.pool,
+        settings=services.settings,
+        authenticator=Authenticator(TokenStore(services.settings.data_path / TOKENS_FILE)),
         limiter=RateLimiter(),
         start=services.start,
         stop=services.stop,

@@ -182,7 +182,7 @@ class Calotype:
             UnknownModelError: there is none of that name.
             ConfigError: it can't be loaded.
         """
-        self._wait(self._services.pool.preload(self.model(model)), Hooks())
+        self._wait(self._services.pool.load(self.model(model)), Hooks())
 
     def models(self) -> tuple[ModelSpec, ...]:
         """Return every model, by id."""

@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE, create_server
+from calotype.assembly import TOKENS_FILE, Services, assemble, create_server
 from calotype.catalog.catalog import Catalog
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.settings import Settings
@@ -70,6 +70,7 @@ class Server:
     app: Starlette
     client: httpx.AsyncClient
     tokens: TokenStore
+    services: Services
 
     async def run(
         self,
@@ -101,13 +102,14 @@ async def serving(folder: Path, *specs: ModelSpec, **settings: Any) -> AsyncIter
         data_dir=str(folder / "data"),
         **{"cache_dir": str(folder / "cache"), "cache_disk_bytes": 0, **settings},
     )
-    app = create_server(chosen, Catalog(models, models[0].alias))
+    services = assemble(chosen, Catalog(models, models[0].alias))
+    app = create_server(services)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://test") as client,
     ):
-        yield Server(app, client, TokenStore(chosen.data_path / TOKENS_FILE))
+        yield Server(app, client, TokenStore(chosen.data_path / TOKENS_FILE), services)
 
 
 def problem_of(response: httpx.Response) -> tuple[int, str, str]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from calotype.api.auth import Authenticator, Caller
+from calotype.api.control import Control
 from calotype.api.document import json_response
 from calotype.api.exchange import Doorway
 from calotype.api.gate import Gate
@@ -37,6 +38,7 @@ _PATH_CHARS = 100
 def create_app(
     *,
     pipeline: Pipeline,
+    control: Control,
     settings: Settings,
     authenticator: Authenticator,
     limiter: RateLimiter,
@@ -47,6 +49,7 @@ def create_app(
 
     Args:
         pipeline: serves requests.
+        control: loads and unloads models.
         settings: limits and defaults.
         authenticator: tells callers by their tokens.
         limiter: counts their requests.
@@ -54,7 +57,7 @@ def create_app(
         stop: lets running requests finish.
     """
     gate = Gate(authenticator=authenticator, limiter=limiter)
-    operation = Operation(pipeline=pipeline, settings=settings)
+    operation = Operation(pipeline=pipeline, control=control, settings=settings)
     paths = _paths(pipeline, settings, gate, operation)
 
     @contextlib.asynccontextmanager
@@ -64,7 +67,6 @@ def create_app(
         try:
             yield
         finally:
-            operation.draining = True
             starting.cancel()
             await asyncio.wait((starting,))
             await stop()

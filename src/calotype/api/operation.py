@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from calotype.api.auth import Caller
+from calotype.api.control import Control
 from calotype.api.document import json_response
 from calotype.api.problems import refusal
 from calotype.domain.request import FORMATS
@@ -42,9 +43,8 @@ class Operation:
     """Endpoints for those who run the server."""
 
     pipeline: Pipeline
+    control: Control
     settings: Settings
-    draining: bool = False
-    """Set once the server takes no more work."""
 
     async def root(self, request: Request) -> Response:
         """Say that somebody is here."""
@@ -63,7 +63,7 @@ class Operation:
             ShuttingDownError: the server drains.
         """
         del request
-        if self.draining:
+        if self.control.draining:
             raise ShuttingDownError("the server is shutting down", retry_after_s=5)
         spec, status = self.pipeline.model("")
         body = {"state": status.state, "model": spec.id}

@@ -12,7 +12,7 @@ import click
 import uvicorn
 
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE, create_server, open_catalog
+from calotype.assembly import TOKENS_FILE, assemble, create_server, open_catalog
 from calotype.catalog.catalog import Catalog
 from calotype.cli.options import read_settings, setting_options
 from calotype.errors import InvalidSettingError
@@ -56,7 +56,7 @@ def command(config: Path | None, **given: object) -> None:
     catalog = open_catalog(settings)
     for name in filter(None, settings.preload.split(",")):
         catalog.get(name.strip())
-    app = create_server(settings, catalog)
+    app = create_server(assemble(settings, catalog))
     with listen(settings.host, settings.port) as listening:
         port = listening.getsockname()[1]
         click.echo(greeting(settings, catalog, port, has_tokens=has_tokens))

@@ -94,8 +94,14 @@ class ModelSpec:
 class ModelStatus:
     """What is known about a model at run time."""
 
-    state: Literal["unloaded", "loading", "loaded", "failed"]
+    state: Literal["unloaded", "loading", "loaded", "failed", "too_large"]
     device: Literal["cpu", "gpu"] = "cpu"
     precision: str = ""
     """Precision the loaded model computes in, and why if it is a fallback."""
     estimated_load_s: float | None = None
+    resident_bytes: int | None = None
+    """Memory that the loaded model holds; None where it can't be told from the server's own."""
+    reason: str = ""
+    """Why the model failed, or is too large."""
+    retry_after_s: float | None = None
+    """When a failed model is tried again."""

@@ -118,13 +118,25 @@ class Pool:
             return ModelStatus(state="loading", estimated_load_s=left_s)
         return ModelStatus(state="loaded", precision=entry.worker.precision)
 
-    async def preload(self, model: ModelSpec) -> None:
+    @property
+    def draining(self) -> bool:
+        """Whether no more work is taken."""
+        return self._draining
+
+    async def load(self, model: ModelSpec) -> None:
         """Load a model now.
 
         Raises:
             CalotypeError: it can't be loaded.
         """
         await asyncio.shield(self._entry(model).loading)
+
+    async def unload(self, model: ModelSpec) -> None:
+        """Let a model's jobs finish, and give its memory back; nothing if it isn't loaded."""
+        entry = self._entries.pop(model.id, None)
+        if entry is not None:
+            (await entry.loading).close()
+            entry.worker.close()
 
     async def drain(self, grace_s: float) -> None:
         """Take no more jobs, wait for those that are in, then end."""

@@ -1,0 +1,26 @@
+"""The port through which operators steer what runs: ``execution.pool`` fills it."""
+
+from typing import Protocol
+
+from calotype.domain.model import ModelSpec
+
+
+class Control(Protocol):
+    """Loads and unloads models."""
+
+    async def load(self, model: ModelSpec) -> None:
+        """Load a model now, if it isn't.
+
+        Raises:
+            CalotypeError: it can't be loaded.
+        """
+        ...
+
+    async def unload(self, model: ModelSpec) -> None:
+        """Let a model's jobs finish, and give its memory back; nothing if it isn't loaded."""
+        ...
+
+    @property
+    def draining(self) -> bool:
+        """Whether no more work is taken, because the end is near."""
+        ...
