@@ -49,9 +49,17 @@ class Services:
         for name in filter(None, self.settings.preload.split(",")):
             await self.pool.load(self.catalog.get(name.strip()))
 
+    def refuse(self) -> None:
+        """Take no more requests; those that are in go on."""
+        self.pool.refuse()
+
+    async def settle(self) -> bool:
+        """Let running requests finish; False if some didn't within the time that settings give."""
+        return await self.pool.settle(self.settings.drain_s)
+
     async def stop(self) -> None:
-        """Let running requests finish, then end."""
-        await self.pool.drain(self.settings.drain_s)
+        """Stop whatever still runs, and let go of the models."""
+        await self.pool.close()
 
 
 def open_catalog(settings: Settings) -> Catalog:

@@ -280,5 +280,7 @@ def _end(services: Services, loop: asyncio.AbstractEventLoop, thread: threading.
 
 
 async def _finish(services: Services, loop: asyncio.AbstractEventLoop) -> None:
+    services.refuse()
+    await services.settle()
     await services.stop()
     await loop.shutdown_default_executor()

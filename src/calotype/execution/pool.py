@@ -138,19 +138,30 @@ class Pool:
             (await entry.loading).close()
             entry.worker.close()
 
-    async def drain(self, grace_s: float) -> None:
-        """Take no more jobs, wait for those that are in, then end."""
+    def refuse(self) -> None:
+        """Take no more jobs; those that are in go on."""
         self._draining = True
+
+    async def settle(self, grace_s: float) -> bool:
+        """Wait until no job is left; False if some are after that many seconds."""
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
-            logger.warning("%d requests did not finish within %.0f s", self._admitted, grace_s)
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop whatever still runs, and let go of all models."""
+        self._draining = True
         for entry in self._entries.values():
             if entry.loading.done() and not entry.loading.exception():
                 entry.loading.result().close()
             entry.loading.cancel()
             entry.worker.close()
         self._entries.clear()
+
+    def kill(self) -> None:
+        """End all workers at once, without waiting for anything."""
 
     async def _loaded(self, job: Job) -> Scheduler:
         """Return the model's queue, waiting for the model as long as the job does."""

@@ -83,7 +83,7 @@ async def test_loads_once_on_first_use() -> None:
     assert loader.loads == 1
     status = runner.status(SPEC)
     assert (status.state, status.precision) == ("loaded", "none (fake)")
-    await runner.drain(1)
+    await runner.close()
 
 
 async def test_a_slow_load_is_503_with_an_estimate_and_goes_on() -> None:
@@ -99,7 +99,7 @@ async def test_a_slow_load_is_503_with_an_estimate_and_goes_on() -> None:
     loader.let.set()
     assert (await waiter).image.size.pixels == 4
     assert loader.loads == 1
-    await runner.drain(1)
+    await runner.close()
 
 
 async def test_a_failed_load_is_told_to_all_and_tried_again() -> None:
@@ -116,7 +116,7 @@ async def test_a_failed_load_is_told_to_all_and_tried_again() -> None:
         await runner.submit(job())
     loader.error = None
     assert (await runner.submit(job())).batch_size == 1
-    await runner.drain(1)
+    await runner.close()
 
 
 async def test_a_full_queue_refuses_and_says_when() -> None:
@@ -131,7 +131,7 @@ async def test_a_full_queue_refuses_and_says_when() -> None:
     gate.let.set()
     await asyncio.gather(*tasks)
     assert (await runner.submit(job())).batch_size == 1
-    await runner.drain(1)
+    await runner.close()
 
 
 async def test_a_leaver_frees_its_place_at_once() -> None:
@@ -147,7 +147,7 @@ async def test_a_leaver_frees_its_place_at_once() -> None:
     assert hooks.cancelled
     gate.let.set()
     assert (await runner.submit(job())).batch_size == 1
-    await runner.drain(1)
+    await runner.close()
 
 
 async def test_draining_refuses_the_new_and_finishes_the_old() -> None:
@@ -156,13 +156,13 @@ async def test_draining_refuses_the_new_and_finishes_the_old() -> None:
     runner = pool(loader)
     task = asyncio.create_task(runner.submit(job()))
     await asyncio.to_thread(gate.running.wait, 10)
-    drain = asyncio.create_task(runner.drain(10))
-    await asyncio.sleep(0)
+    runner.refuse()
     with pytest.raises(ShuttingDownError):
         await runner.submit(job())
     gate.let.set()
     assert (await task).image.size.pixels == 4
-    await drain
+    assert await runner.settle(10)
+    await runner.close()
 
 
 def test_load_times_survive_a_restart(tmp_path: Path) -> None:
