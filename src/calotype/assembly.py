@@ -1,5 +1,8 @@
 """The one place where concrete classes are chosen and joined."""
 
+import logging
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +14,32 @@ from calotype.api.auth import Authenticator
 from calotype.api.limits import RateLimiter
 from calotype.api.tokens import TokenStore
 from calotype.backends.base import Backend, Machine
-from calotype.backends.registry import load_backend
 from calotype.cache.disk import DiskCache, TieredCache
 from calotype.cache.memory import MemoryCache, NullCache, ResponseCache
-from calotype.catalog import weights
 from calotype.catalog.catalog import Catalog, build_catalog
 from calotype.codec.encode import EncodeOptions
 from calotype.codec.service import Codec, Limits
 from calotype.domain.model import ModelSpec
+from calotype.errors import InvalidSettingError
 from calotype.execution.history import History
+from calotype.execution.load import load_model
+from calotype.execution.memory import machine_bytes
 from calotype.execution.policy import BatchLimits
-from calotype.execution.pool import Pool
+from calotype.execution.pool import Capacity, Pool
+from calotype.execution.process import Patience, ProcessWorker
+from calotype.execution.roster import Bounds
 from calotype.execution.thread import ThreadWorker
+from calotype.execution.worker import Worker
 from calotype.pipeline import Pipeline
 from calotype.settings import Settings
 
 TOKENS_FILE = "tokens.sqlite"
 MAX_BATCH_JOBS = 8
 MAX_BATCH_PIXELS = 4_000_000
+MEMORY_SHARE = 0.75
+"""Of the machine's memory, for models where the settings don't say."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +57,8 @@ class Services:
         Raises:
             CalotypeError: a model is unknown or can't be loaded.
         """
-        for name in filter(None, self.settings.preload.split(",")):
-            await self.pool.load(self.catalog.get(name.strip()))
+        for spec in named(self.settings.preload, self.catalog):
+            await self.pool.load(spec)
 
     def refuse(self) -> None:
         """Take no more requests; those that are in go on."""
@@ -83,13 +94,23 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
         ConfigError: the settings name something that isn't there.
     """
     catalog = catalog or open_catalog(settings)
-    machine = machine_of(settings)
     pool = Pool(
-        lambda spec: ThreadWorker(backend_loader(spec, machine), f"model-{spec.name}"),
+        worker_maker(settings),
         History(settings.cache_path / "loads.json"),
-        queue_size=settings.queue_size,
-        hold_s=settings.hold_s,
-        limits=BatchLimits(max_jobs=MAX_BATCH_JOBS, max_pixels=MAX_BATCH_PIXELS, max_wait_s=0.0),
+        Capacity(
+            jobs=settings.queue_size,
+            picture_bytes=settings.queue_bytes,
+            hold_s=settings.hold_s,
+            batch=BatchLimits(max_jobs=MAX_BATCH_JOBS, max_pixels=MAX_BATCH_PIXELS, max_wait_s=0.0),
+            slots=settings.slots,
+            priorities=_priorities(settings.priorities),
+        ),
+        Bounds(
+            budget_bytes=settings.memory_bytes or int(machine_bytes() * MEMORY_SHARE),
+            pinned=frozenset(spec.id for spec in named(settings.pin, catalog)),
+            idle_s=settings.idle_s,
+            replicas=settings.replicas,
+        ),
     )
     codec = Codec(
         limits=Limits(max_pixels=settings.max_pixels, max_output_pixels=settings.max_output_pixels),
@@ -127,20 +148,60 @@ def create_server(services: Services) -> Starlette:
     )
 
 
+def named(names: str, catalog: Catalog) -> list[ModelSpec]:
+    """Return the models of a list with commas.
+
+    Raises:
+        UnknownModelError: there is none of a name.
+    """
+    return [catalog.get(name.strip()) for name in names.split(",") if name.strip()]
+
+
+def worker_maker(settings: Settings) -> Callable[[ModelSpec], Worker]:
+    """Return what makes a model's worker: where the settings say, as far as the system can."""
+    machine = machine_of(settings)
+    if settings.isolation == "process" and hasattr(socket, "AF_UNIX"):
+        patience = Patience(stop_s=settings.stop_s, load_s=settings.load_limit_s)
+        return lambda spec: ProcessWorker(spec, machine, patience)
+    if settings.isolation == "process":
+        logger.warning("this system passes no memory between processes: models run on threads")
+    return lambda spec: ThreadWorker(backend_loader(spec, machine), f"model-{spec.name}")
+
+
 def machine_of(settings: Settings) -> Machine:
     """Return what backends may use."""
+    threads = settings.threads
+    if not threads and settings.slots > 1:
+        threads = max(1, (os.cpu_count() or 1) // settings.slots)
     return Machine(
         cache_dir=settings.cache_path,
-        threads=settings.threads,
+        threads=threads,
         max_output_pixels=settings.max_output_pixels,
         precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
     )
 
 
 def backend_loader(spec: ModelSpec, machine: Machine) -> Callable[[], Backend]:
-    """Return what loads a model, its weights checked against their digests."""
-    files = {file.role: file for file in spec.files}
-    return lambda: load_backend(spec, lambda role: weights.read(files[role]), machine)
+    """Return what loads a model in this process."""
+    return lambda: load_model(spec, machine)
+
+
+def _priorities(text: str) -> dict[str, int]:
+    """Read ``NAME=NUMBER, ...``.
+
+    Raises:
+        InvalidSettingError: it is something else.
+    """
+    found = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, number = part.rpartition("=")
+        try:
+            found[name.strip()] = int(number)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise InvalidSettingError(f"priorities must be NAME=NUMBER, ..., got {part!r}")
+    return found
 
 
 def _cache(settings: Settings) -> ResponseCache:

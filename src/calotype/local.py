@@ -39,6 +39,9 @@ LOCAL: Mapping[str, object] = {
     "max_pixels": 1_000_000_000,
     "max_output_pixels": 1_000_000_000,
     "queue_size": 100_000,
+    "queue_bytes": 2**62,
+    "isolation": "thread",
+    "idle_s": 0.0,
     "preload": "",
 }
 """What differs from a server, whose limits guard it against strangers."""

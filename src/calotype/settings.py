@@ -53,6 +53,12 @@ class Settings:
     queue_size: int = _knob(
         64, "jobs that may wait, all models together", minimum=1, maximum=100_000
     )
+    queue_bytes: int = _knob(
+        1024 * MIB, "decoded pictures that may wait, bytes; one always may", minimum=0
+    )
+    priorities: str = _knob(
+        "", "tokens that go first or last: NAME=NUMBER, separated by commas; others have 0"
+    )
     deadline_s: float = _knob(
         120.0, "seconds a request may take unless it says otherwise", minimum=0.001
     )
@@ -67,6 +73,26 @@ class Settings:
     )
     png_effort: int = _knob(3, "zlib level of PNG answers, 0 fast .. 9 small", minimum=0, maximum=9)
     keep_metadata: bool = _knob(False, "copy EXIF, XMP and IPTC of the input to the answer")
+    isolation: str = _knob(
+        "process",
+        "process: each model in a process of its own; thread: all in the server's",
+        choices=("process", "thread"),
+    )
+    memory_bytes: int = _knob(
+        0, "memory of all loaded models, bytes; 0: three quarters of the machine's", minimum=0
+    )
+    idle_s: float = _knob(
+        900.0, "seconds after which a model that nobody uses is unloaded; 0: never", minimum=0
+    )
+    pin: str = _knob("", "models that are never unloaded by themselves, separated by commas")
+    slots: int = _knob(
+        1, "batches that run at the same time, sharing the threads", minimum=1, maximum=64
+    )
+    replicas: int = _knob(1, "processes of one model at most", minimum=1, maximum=64)
+    stop_s: float = _knob(
+        5.0, "seconds that a cancelled run gets to stop before its process is killed", minimum=0
+    )
+    load_limit_s: float = _knob(600.0, "longest time that a model may load, seconds", minimum=1)
     threads: int = _knob(
         0, "processor threads for inference; 0: all cores", minimum=0, maximum=1024
     )

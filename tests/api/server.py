@@ -100,7 +100,12 @@ async def serving(folder: Path, *specs: ModelSpec, **settings: Any) -> AsyncIter
     chosen = Settings(
         default_model=models[0].alias,
         data_dir=str(folder / "data"),
-        **{"cache_dir": str(folder / "cache"), "cache_disk_bytes": 0, **settings},
+        **{
+            "cache_dir": str(folder / "cache"),
+            "cache_disk_bytes": 0,
+            "isolation": "thread",  # quicker; tests/e2e has the processes
+            **settings,
+        },
     )
     services = assemble(chosen, Catalog(models, models[0].alias))
     app = create_server(services)

@@ -1,11 +1,9 @@
 import contextlib
 import io
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,49 +14,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-COMMAND = [sys.executable, "-m", "calotype"]
-START_S = 20.0
-"""Long enough for a machine that is busy with something else."""
+from e2e.server import COMMAND, START_S, Server, clean_environment, serving
 
-Start = Callable[..., tuple["subprocess.Popen[str]", str]]
+Start = Callable[..., Server]
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An environment far from the user's own folders."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALOTYPE_")}
-    folders = {"CALOTYPE_DATA_DIR": tmp_path / "data", "CALOTYPE_CACHE_DIR": tmp_path / "cache"}
-    return kept | {key: str(value) for key, value in folders.items()}
+    """The environment of the server."""
+    return clean_environment(tmp_path)
 
 
 @pytest.fixture
-def start(env: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Start a server on a free port; it ends with the test."""
     with contextlib.ExitStack() as stack:
-
-        def run(*arguments: str) -> tuple["subprocess.Popen[str]", str]:
-            log = stack.enter_context((tmp_path / "log").open("w"))
-            process = subprocess.Popen(
-                [*COMMAND, "serve", "--port", "0", *arguments],
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-            stack.callback(_end, process)
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            assert "listens on" in first, (tmp_path / "log").read_text()
-            return process, first.split()[3]
-
-        yield run
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    process.kill()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+        yield lambda *arguments: stack.enter_context(serving(tmp_path, *arguments))
 
 
 def _get(url: str, body: bytes | None = None) -> bytes:
@@ -84,29 +55,22 @@ def _run(env: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[s
 
 
 def test_a_server_from_start_to_end(start: Start) -> None:
-    process, url = start()
-    assert json.loads(_get(f"{url}/health"))
+    server = start()
+    assert json.loads(_get(f"{server.url}/health"))
     buffer = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(buffer, "PNG")
-    body = _get(f"{url}/models/upscale-fast", buffer.getvalue())
+    body = _get(f"{server.url}/models/upscale-fast", buffer.getvalue())
     with Image.open(io.BytesIO(body)) as image:
         assert image.size == (120, 80)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(START_S) == 0
-
-
-def test_an_interrupt_ends_it_in_order(start: Start) -> None:
-    process, url = start()
-    _get(f"{url}/health")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(START_S) == 0
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
 
 
 def test_no_engine_is_in_the_process_before_the_first_model(start: Start) -> None:
-    process, url = start()
-    _get(f"{url}/health")
-    maps = Path(f"/proc/{process.pid}/maps")
+    server = start()
+    _get(f"{server.url}/health")
+    maps = Path(f"/proc/{server.process.pid}/maps")
     if maps.exists():
         assert "openvino" not in maps.read_text()
 
@@ -128,7 +92,7 @@ def test_a_port_that_is_taken(env: dict[str, str]) -> None:
 
 
 def test_a_token_opens_a_running_server(start: Start, env: dict[str, str]) -> None:
-    _, url = start()
+    url = start().url
     secret = _run(env, "token", "create", "a").stdout.strip()
     deadline_s = time.monotonic() + START_S
     while (status := _status(f"{url}/models")) == 200 and time.monotonic() < deadline_s:

@@ -1,6 +1,6 @@
 """Style transfer with built-in styles: one network, a weight for each style."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,6 +25,10 @@ class StyleBackend:
     Source: Dumoulin et al., A Learned Representation For Artistic Style, ICLR 2017.
     """
 
+    batching = None
+    """Pictures are run one by one: their statistics are their own."""
+    shrinks = 0
+
     def __init__(self, spec: ModelSpec, read_weights: ReadWeights, engine: Engine) -> None:
         weights = read_weights("onnx")
         self._engine = engine
@@ -37,10 +41,6 @@ class StyleBackend:
     def precision(self) -> str:
         """What it computes in, and why."""
         return self._engine.description
-
-    def batch_key(self, job: Job) -> Hashable:
-        """Pictures are run one by one: their statistics are their own."""
-        return id(job)
 
     def run(self, jobs: Sequence[Job]) -> list[Image]:
         """Style each picture."""

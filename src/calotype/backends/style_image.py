@@ -1,6 +1,6 @@
 """Style transfer with any picture as the style."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,6 +31,10 @@ class StyleImageBackend:
         stylization network, BMVC 2017.
     """
 
+    batching = None
+    """Pictures are run one by one: their statistics are their own."""
+    shrinks = 0
+
     def __init__(self, spec: ModelSpec, read_weights: ReadWeights, engine: Engine) -> None:
         predict, transform = read_weights("predict"), read_weights("transform")
         self._engine = engine
@@ -49,10 +53,6 @@ class StyleImageBackend:
     def precision(self) -> str:
         """What it computes in, and why."""
         return self._engine.description
-
-    def batch_key(self, job: Job) -> Hashable:
-        """Pictures are run one by one: their statistics are their own."""
-        return id(job)
 
     def run(self, jobs: Sequence[Job]) -> list[Image]:
         """Style each picture."""

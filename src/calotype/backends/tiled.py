@@ -4,7 +4,7 @@ The picture is cut into tiles of the one shape that the network was compiled for
 """
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import openvino as ov
 
@@ -81,6 +81,9 @@ class Network:
 class TiledBackend:
     """A network, or one for each ``scale`` that the model offers."""
 
+    batching = None
+    """Pictures run one by one, tile by tile: a batch would only keep the first ones waiting."""
+
     def __init__(
         self,
         spec: ModelSpec,
@@ -94,6 +97,7 @@ class TiledBackend:
         self._impossible: set[int] = set()
         offered = spec.param("scale")
         self.default_scale = int(offered.default or 0) if offered else 0
+        self.shrinks = sum(self._halved(n) < self._halved(n - 1) for n in (1, 2, 3))
 
     @property
     def precision(self) -> str:
@@ -104,10 +108,6 @@ class TiledBackend:
     def networks(self) -> tuple[Network, ...]:
         """Those that were compiled so far."""
         return tuple(self._networks.values())
-
-    def batch_key(self, job: Job) -> Hashable:
-        """Pictures run one by one, tile by tile: a batch would only keep the first ones waiting."""
-        return id(job)
 
     def network(self, scale: int, tile_px: int) -> Network:
         """Return the network for a scale (0: the only one), compiled at its first use."""
@@ -124,7 +124,7 @@ class TiledBackend:
     def _run(self, job: Job) -> Image:
         asked = job.params.get("scale")
         scale = asked if isinstance(asked, int) else self.default_scale
-        network = self._network_for(job.image.size, scale)
+        network = self._network_for(job, scale)
         size, limit = job.image.size.times(network.scale), self._max_output_pixels
         if limit is not None and size.pixels > limit:
             raise PayloadTooLargeError(
@@ -133,9 +133,9 @@ class TiledBackend:
         pixels = run_tiled(job.image.pixels, network.grid, network.scale, network.run, job.hooks)
         return Image(pixels)
 
-    def _network_for(self, size: Size, scale: int) -> Network:
-        """Return the network for the tile, or for a smaller one that holds a small picture."""
-        tile = self._tile_for(size)
+    def _network_for(self, job: Job, scale: int) -> Network:
+        """Return the network for the tile, or for a smaller one where that is better."""
+        tile = min(self._tile_for(job.image.size), self._halved(job.shrink))
         if tile != self._spec.tile:
             try:
                 network = self.network(scale, tile)
@@ -153,7 +153,15 @@ class TiledBackend:
         side = max(size.height_px, size.width_px)
         for share in SMALLER_TILES:
             tile = int(self._spec.tile * share)
-            possible = tile >= MIN_TILE_PX and tile % self._spec.align == 0
-            if side <= tile and possible and tile not in self._impossible:
+            if side <= tile and self._is_possible(tile):
                 return tile
         return self._spec.tile
+
+    def _halved(self, times: int) -> int:
+        """Return the tile halved that often, or as often as is possible."""
+        tiles = (self._spec.tile >> n for n in range(times, 0, -1))
+        return next((tile for tile in tiles if self._is_possible(tile)), self._spec.tile)
+
+    def _is_possible(self, tile: int) -> bool:
+        whole = tile >= MIN_TILE_PX and tile % self._spec.align == 0
+        return whole and tile not in self._impossible

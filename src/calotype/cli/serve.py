@@ -1,20 +1,18 @@
 """``calotype serve``: the server."""
 
 import ipaddress
-import math
-import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import uvicorn
+from starlette.types import ASGIApp
 
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE, assemble, create_server, open_catalog
+from calotype.assembly import TOKENS_FILE, Services, assemble, create_server, open_catalog
 from calotype.catalog.catalog import Catalog
 from calotype.cli.options import read_settings, setting_options
+from calotype.cli.server import Farewell, Server, leave_on_signals
 from calotype.errors import InvalidSettingError
 from calotype.observe import logs
 from calotype.settings import Settings
@@ -51,16 +49,18 @@ def command(config: Path | None, **given: object) -> None:
     """Check everything, take the port, and serve."""
     settings = read_settings(given, config)
     logs.set_up(settings.log_level, settings.log_format)
+    leave_on_signals()
     has_tokens = not TokenStore(settings.data_path / TOKENS_FILE).is_empty()
     check_binding(settings, has_tokens=has_tokens)
     catalog = open_catalog(settings)
     for name in filter(None, settings.preload.split(",")):
         catalog.get(name.strip())
-    app = create_server(assemble(settings, catalog))
+    services = assemble(settings, catalog)
+    app = create_server(services)
     with listen(settings.host, settings.port) as listening:
         port = listening.getsockname()[1]
         click.echo(greeting(settings, catalog, port, has_tokens=has_tokens))
-        serve(app, listening, settings)
+        serve(services, app, listening)
 
 
 def check_binding(settings: Settings, *, has_tokens: bool) -> None:
@@ -119,24 +119,20 @@ def greeting(settings: Settings, catalog: Catalog, port: int, *, has_tokens: boo
     )
 
 
-def serve(app: Callable[..., Any], listening: socket.socket, settings: Settings) -> None:
+def serve(services: Services, app: ASGIApp, listening: socket.socket) -> None:
     """Answer requests until a signal comes; then let the running ones finish.
+
+    Returns at that end, also when some were cut off because they took too long. A second signal
+    ends the process with the status 128 + signal.
 
     Raises:
         SystemExit: the server could not start; the log says why.
     """
     config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=math.ceil(settings.drain_s),
+        Farewell(app), log_config=None, access_log=False, server_header=False, lifespan="on"
     )
-    server = uvicorn.Server(config)
-    # uvicorn sends itself the signal again once it has shut down: a clean end is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    server = Server(config, services)
+    server.heed_signals()
     server.run(sockets=[listening])
     if not server.started:
         raise SystemExit(1)

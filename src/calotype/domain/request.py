@@ -1,8 +1,9 @@
 """A request, a job and an answer, without HTTP in any of them."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,8 +40,11 @@ class Hooks:
 
     def __init__(self, on_progress: Callable[[int, int], None] | None = None) -> None:
         self._on_progress = on_progress
+        self._on_cancel: list[Callable[[], None]] = []
         self._cancelled = threading.Event()
         self._deadline_s = self._started_s = float("inf")
+        self.progress = (0, 0)
+        """Steps done, steps in all; (0, 0) before the first."""
 
     def start(self, deadline_s: float) -> None:
         """Begin to watch whether the job can be done in time.
@@ -53,6 +57,23 @@ class Hooks:
     def cancel(self) -> None:
         """Ask the job to stop at its next tile or step."""
         self._cancelled.set()
+        for act in tuple(self._on_cancel):
+            act()
+
+    @contextlib.contextmanager
+    def on_cancel(self, act: Callable[[], None]) -> Iterator[None]:
+        """Call something once the job is asked to stop, from the thread that asks.
+
+        Args:
+            act: called at once if that was before; may be called more than once.
+        """
+        self._on_cancel.append(act)
+        try:
+            if self.cancelled:
+                act()
+            yield
+        finally:
+            self._on_cancel.remove(act)
 
     @property
     def cancelled(self) -> bool:
@@ -72,6 +93,11 @@ class Hooks:
             # What came before (compiling, the jobs that share the batch) says nothing of the pace.
             self._started_s = time.monotonic()
         self._check_pace(done, total)
+        self.report(done, total)
+
+    def report(self, done: int, total: int) -> None:
+        """Tell of progress, and nothing else."""
+        self.progress = (done, total)
         if self._on_progress is not None:
             self._on_progress(done, total)
 
@@ -131,7 +157,29 @@ class Job:
     deadline_s: float = float("inf")
     wait_for_model: bool = False
     caller: str = ""
+    shrink: int = 0
+    """How often the backend shall halve its tile, to need less memory."""
     hooks: Hooks = field(default_factory=Hooks)
+
+
+def step_together(jobs: Sequence[Job], done: int, total: int) -> None:
+    """Report a step that the jobs of a batch made together.
+
+    One that was cancelled, or would never be done in time, doesn't stop its mates.
+
+    Raises:
+        JobCancelledError: nobody waits for any of them any more.
+        DeadlineExceededError: the only one left would end long after its deadline.
+    """
+    left = [job for job in jobs if not job.hooks.cancelled]
+    if not left:
+        raise JobCancelledError(f"cancelled after {done} of {total}")
+    for job in left:
+        try:
+            job.hooks.step(done, total)
+        except (JobCancelledError, DeadlineExceededError):
+            if len(left) == 1:
+                raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""How long things took before on this machine, to say how long they will take."""
+"""What was measured before on this machine: to say how long things take and what they need."""
 
 import json
 import logging
 from collections import deque
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -14,55 +15,91 @@ KEPT = 9
 BYTES_PER_S = 30e6
 BASE_S = 0.5
 """First guess for a model that was never loaded here."""
+BASE_BYTES = 100_000_000
+BYTES_PER_WEIGHT = 2.5
+"""First guess of a worker's memory: an engine, and the weights while they are being compiled."""
 FIRST_SERVICE_S = 1.0
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class _Record:
+    """What is known of a model."""
+
+    loads_s: list[float] = field(default_factory=list)
+    resident_bytes: int = 0
+    """After its last load; 0: not measured."""
+
+
 class History:
-    """Load times by model, kept in a small file, and recent service times.
+    """Loads by model, kept in a small file, and recent service times.
 
     Args:
-        file: where load times are kept between starts; None: nowhere.
+        file: where loads are kept between starts; None: nowhere.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._loads: dict[str, list[float]] = _read(file)
-        self._services: deque[float] = deque(maxlen=32)
+        self._records = _read(file)
+        self._services: dict[str, deque[float]] = {}
 
-    def loaded(self, model: ModelSpec, seconds: float) -> None:
+    def loaded(self, model: ModelSpec, seconds: float, resident_bytes: int = 0) -> None:
         """Remember a load."""
-        self._loads[model.id] = [*self._loads.get(model.id, []), round(seconds, 3)][-KEPT:]
+        record = self._records.setdefault(model.id, _Record())
+        record.loads_s = [*record.loads_s, round(seconds, 3)][-KEPT:]
+        record.resident_bytes = resident_bytes
         if self._file is None:
             return
+        content = {name: asdict(one) for name, one in self._records.items()}
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._file, json.dumps(self._loads).encode())
+            write_atomically(self._file, json.dumps(content).encode())
         except OSError as error:
             logger.warning("load times are not kept for the next start: %s", error)
 
     def load_s(self, model: ModelSpec) -> float:
         """Return the median of the model's past loads, or a guess from the size of its files."""
-        if past := self._loads.get(model.id):
-            return median(past)
+        record = self._records.get(model.id)
+        if record and record.loads_s:
+            return median(record.loads_s)
         return BASE_S + model.size_bytes / BYTES_PER_S
 
-    def served(self, seconds: float) -> None:
-        """Remember how long a job ran."""
-        self._services.append(seconds)
+    def resident_bytes(self, model: ModelSpec) -> int:
+        """Return the memory of a worker after its load, measured or guessed."""
+        measured = self.measured_bytes(model)
+        return measured or round(BASE_BYTES + model.size_bytes * BYTES_PER_WEIGHT)
 
-    def service_s(self) -> float:
-        """Return the mean of the recent jobs."""
-        return sum(self._services) / len(self._services) if self._services else FIRST_SERVICE_S
+    def measured_bytes(self, model: ModelSpec) -> int:
+        """Return the memory of a worker after its last load; 0: never measured."""
+        record = self._records.get(model.id)
+        return record.resident_bytes if record else 0
+
+    def served(self, model: ModelSpec, seconds: float) -> None:
+        """Remember how long the device was busy for a job."""
+        self._services.setdefault(model.id, deque(maxlen=16)).append(seconds)
+
+    def service_s(self, model: ModelSpec) -> float:
+        """Return the mean of the model's recent jobs; before the first, that of all models."""
+        known = self._services.get(model.id)
+        if known is None:
+            known = deque(s for times in self._services.values() for s in times)
+        return sum(known) / len(known) if known else FIRST_SERVICE_S
 
 
-def _read(file: Path | None) -> dict[str, list[float]]:
+def _read(file: Path | None) -> dict[str, _Record]:
     """Read the file; one that is missing or damaged is as good as empty."""
     if file is None or not file.exists():
         return {}
     try:
         found = json.loads(file.read_bytes())
-        return {str(k): [float(s) for s in v][-KEPT:] for k, v in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return {str(name): _record(one) for name, one in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         logger.warning("past load times are unreadable: %s", error)
         return {}
+
+
+def _record(one: dict[str, object]) -> _Record:
+    loads, resident = one["loads_s"], one["resident_bytes"]
+    if not isinstance(loads, list) or not isinstance(resident, int):
+        raise TypeError(f"not a record: {one}")
+    return _Record([float(s) for s in loads][-KEPT:], resident)

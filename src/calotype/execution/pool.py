@@ -1,93 +1,116 @@
-"""Model id to worker and queue: loads on first use, admits, drains. Implements ``Runner``."""
+"""Runs jobs of many models on one device. Implements ``Runner`` and ``Control``."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from calotype.domain.model import ModelSpec, ModelStatus
 from calotype.domain.request import Job, Outcome
-from calotype.errors import (
-    CalotypeError,
-    ConfigError,
-    ModelCrashedError,
-    ModelLoadingError,
-    QueueFullError,
-    ShuttingDownError,
-)
+from calotype.errors import ForbiddenError, ModelCrashedError, ModelLoadingError
+from calotype.execution.admission import Admission
+from calotype.execution.budget import Footprint, fitting_shrink, largest_pixels, picture_bytes
+from calotype.execution.crew import Crew
 from calotype.execution.history import History
 from calotype.execution.policy import BatchLimits
+from calotype.execution.roster import Bounds, Roster
 from calotype.execution.scheduler import Scheduler
 from calotype.execution.worker import Worker
 from calotype.observe import metrics
 
 logger = logging.getLogger(__name__)
 
+HOPELESS_JOBS = 3
+"""After so many jobs in a row that took their workers along twice, the model rests."""
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """A model that is loaded, or on its way."""
 
-    worker: Worker
-    loading: asyncio.Task[Scheduler]
-    started_s: float
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """How much the pool takes."""
+
+    jobs: int
+    """That may wait or run, all models together."""
+    picture_bytes: int
+    """Of decoded pictures that wait or run."""
+    hold_s: float
+    """Seconds that a request waits for a loading model if it didn't ask to."""
+    batch: BatchLimits
+    slots: int = 1
+    """Batches that run at the same time."""
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    """By name of the token."""
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What was seen of a model while it ran."""
+
+    work_bytes: int = 0
+    scale: float = 0.0
+    hopeless: int = 0
 
 
 class Pool:
-    """Runs jobs of many models on one device.
+    """Admits jobs, loads their models, and runs them in turn; belongs to one event loop.
 
     Args:
         make_worker: makes the worker of a model, not loaded yet.
-        history: remembers how long loads and jobs took.
-        queue_size: jobs that may wait or run, all models together.
-        hold_s: seconds that a request waits for a loading model if it didn't ask to.
-        limits: bounds on a batch.
+        history: what was measured before.
+        capacity: how much is taken.
+        bounds: what loaded models may take.
+        clock: monotonic seconds.
     """
 
     def __init__(
         self,
         make_worker: Callable[[ModelSpec], Worker],
         history: History,
-        *,
-        queue_size: int,
-        hold_s: float,
-        limits: BatchLimits,
+        capacity: Capacity,
+        bounds: Bounds,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._make_worker, self._history, self._limits = make_worker, history, limits
-        self._queue_size, self._hold_s = queue_size, hold_s
-        self._entries: dict[str, _Entry] = {}
-        self._failed: set[str] = set()
-        self._slot = asyncio.Semaphore(1)
-        self._admitted = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._draining = False
+        self._history, self._capacity, self._clock = history, capacity, clock
+        self._admission = Admission(
+            jobs=capacity.jobs, picture_bytes=capacity.picture_bytes, slots=capacity.slots
+        )
+        self._scheduler = Scheduler(self, capacity.slots, capacity.priorities, clock)
+        self._roster = Roster(
+            make_worker,
+            history,
+            bounds,
+            on_change=self._scheduler.wake,
+            on_failure=self._scheduler.fail,
+            clock=clock,
+        )
+        self._notes: dict[str, _Notes] = {}
 
     async def submit(self, job: Job) -> Outcome:
         """Run one job.
 
         Raises:
             ShuttingDownError: the pool drains.
-            QueueFullError: too many jobs wait.
+            QueueFullError: too much is in work.
             ModelLoadingError: the model takes longer to load than the job waits.
+            ForbiddenError: the model is too large for the memory budget.
+            PayloadTooLargeError: the picture is.
             ConfigError: the model can't be loaded.
             BackendError: the model failed on the job.
+            DeadlineExceededError: the job's deadline passed.
         """
-        self.check()
-        self._admitted += 1
-        self._idle.clear()
-        metrics.QUEUE.set(self._admitted)
-        try:
-            scheduler = await self._loaded(job)
-            outcome = await scheduler.submit(job)
-        finally:
-            self._admitted -= 1
-            metrics.QUEUE.set(self._admitted)
-            if not self._admitted:
-                self._idle.set()
-        metrics.INFERENCE.labels(job.model.id).observe(outcome.inference_s)
-        metrics.WAIT.labels(job.model.id).observe(outcome.queue_s)
+        model = job.model
+        with self._admission.holding(job, self.expected_s(job)):
+            crew = await self._ready(job)
+            crew.enter()
+            try:
+                outcome = await self._scheduler.submit(await self._fitted(job, crew), crew)
+            finally:
+                crew.leave()
+        notes = self._notes_of(model)
+        notes.hopeless = 0
+        notes.scale = (outcome.image.size.pixels / job.image.size.pixels) ** 0.5
+        metrics.INFERENCE.labels(model.id).observe(outcome.inference_s)
+        metrics.WAIT.labels(model.id).observe(outcome.queue_s)
         return outcome
 
     def check(self) -> None:
@@ -95,33 +118,40 @@ class Pool:
 
         Raises:
             ShuttingDownError: the pool drains.
-            QueueFullError: too many jobs wait.
+            QueueFullError: too much is in work.
         """
-        if self._draining:
-            raise ShuttingDownError("the server is shutting down", retry_after_s=5)
-        if self._admitted >= self._queue_size:
-            wait_s = self._history.service_s() * self._admitted
-            raise QueueFullError(
-                f"busy: {self._admitted} requests are waiting, which is the most that may",
-                retry_after_s=max(1.0, wait_s),
-            )
+        self._admission.check()
 
     def status(self, model: ModelSpec) -> ModelStatus:
         """Tell what is known about a model."""
-        entry = self._entries.get(model.id)
-        load_s = self._history.load_s(model)
-        if entry is None:
-            failed = model.id in self._failed
-            return ModelStatus(state="failed" if failed else "unloaded", estimated_load_s=load_s)
-        if not entry.loading.done():
-            left_s = max(0.0, load_s - (time.monotonic() - entry.started_s))
+        crew, load_s = self._roster.find(model), self._history.load_s(model)
+        if crew is not None and crew.workers and crew.traits:
+            return ModelStatus(
+                state="loaded",
+                precision=crew.traits.precision,
+                resident_bytes=crew.resident_bytes or None,
+            )
+        if crew is not None:
+            left_s = max(0.0, load_s - (self._clock() - self._roster.load_began_s(model)))
             return ModelStatus(state="loading", estimated_load_s=left_s)
-        return ModelStatus(state="loaded", precision=entry.worker.precision)
+        rest = self._roster.rest
+        if (rests_s := rest.left_s(model)) is not None:
+            return ModelStatus(
+                state="failed",
+                estimated_load_s=load_s,
+                reason=rest.reason(model),
+                retry_after_s=rests_s,
+            )
+        try:
+            self._roster.check_size(model)
+        except ForbiddenError as error:
+            return ModelStatus(state="too_large", reason=str(error))
+        return ModelStatus(state="unloaded", estimated_load_s=load_s)
 
     @property
     def draining(self) -> bool:
         """Whether no more work is taken."""
-        return self._draining
+        return self._admission.draining
 
     async def load(self, model: ModelSpec) -> None:
         """Load a model now.
@@ -129,83 +159,113 @@ class Pool:
         Raises:
             CalotypeError: it can't be loaded.
         """
-        await asyncio.shield(self._entry(model).loading)
+        self._roster.rest.succeeded(model)  # who asks for it by name has mended what was wrong
+        await asyncio.wait((ready := self._roster.crew(model).ready,))
+        ready.result()
 
     async def unload(self, model: ModelSpec) -> None:
         """Let a model's jobs finish, and give its memory back; nothing if it isn't loaded."""
-        entry = self._entries.pop(model.id, None)
-        if entry is not None:
-            (await entry.loading).close()
-            entry.worker.close()
+        await self._roster.unload(model)
 
     def refuse(self) -> None:
         """Take no more jobs; those that are in go on."""
-        self._draining = True
+        self._admission.draining = True
 
     async def settle(self, grace_s: float) -> bool:
         """Wait until no job is left; False if some are after that many seconds."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), grace_s)
-        except TimeoutError:
-            return False
-        return True
+        return await self._admission.settle(grace_s)
 
     async def close(self) -> None:
         """Stop whatever still runs, and let go of all models."""
-        self._draining = True
-        for entry in self._entries.values():
-            if entry.loading.done() and not entry.loading.exception():
-                entry.loading.result().close()
-            entry.loading.cancel()
-            entry.worker.close()
-        self._entries.clear()
+        self.refuse()
+        await self._scheduler.close()
+        await self._roster.close()
 
     def kill(self) -> None:
-        """End all workers at once, without waiting for anything."""
+        """End all workers at once, without waiting for anything; from any thread."""
+        self._roster.kill()
 
-    async def _loaded(self, job: Job) -> Scheduler:
-        """Return the model's queue, waiting for the model as long as the job does."""
-        entry = self._entry(job.model)
-        if entry.loading.done():
-            return entry.loading.result()
-        patience_s = None if job.wait_for_model else self._hold_s
-        try:
-            return await asyncio.wait_for(asyncio.shield(entry.loading), patience_s)
-        except TimeoutError:
-            left_s = self.status(job.model).estimated_load_s or 1.0
-            name = job.model.name
-            raise ModelLoadingError(
-                f"Model {name} is currently loading", retry_after_s=left_s
-            ) from None
+    # What the scheduler asks and tells.
 
-    def _entry(self, model: ModelSpec) -> _Entry:
-        """Return the model's entry, beginning to load it if it isn't."""
-        entry = self._entries.get(model.id)
-        if entry is None:
-            worker = self._make_worker(model)
-            task = asyncio.create_task(self._load(model, worker), name=f"load-{model.id}")
-            # A load that nobody waits for any more must not complain on its own.
-            task.add_done_callback(lambda t: t.cancelled() or t.exception())
-            entry = self._entries[model.id] = _Entry(worker, task, time.monotonic())
-        return entry
+    def limits(self, crew: Crew) -> BatchLimits:
+        """Bound a batch by what the memory holds."""
+        footprint = self._footprint(crew)
+        if not footprint.work_bytes:
+            return self._capacity.batch
+        most = largest_pixels(self._scale(crew.model), footprint, self._roster.room_bytes(crew))
+        return replace(self._capacity.batch, max_pixels=min(self._capacity.batch.max_pixels, most))
 
-    async def _load(self, model: ModelSpec, worker: Worker) -> Scheduler:
-        """Load a model; one that fails is forgotten, so that the next request tries again."""
-        started_s = time.monotonic()
-        try:
-            await worker.load()
-        except Exception as error:
-            worker.close()
-            self._entries.pop(model.id, None)
-            self._failed.add(model.id)
-            metrics.LOAD_FAILURES.labels(model.id).inc()
-            logger.exception("model %s can't be loaded", model.id)
-            if isinstance(error, ConfigError | CalotypeError):
-                raise
-            raise ModelCrashedError(f"{model.id} can't be loaded: {error!r}") from error
-        took_s = time.monotonic() - started_s
-        self._failed.discard(model.id)
-        self._history.loaded(model, took_s)
-        metrics.LOAD.labels(model.id).observe(took_s)
-        logger.info("loaded %s in %.2f s, precision %s", model.id, took_s, worker.precision)
-        return Scheduler(worker, self._slot, self._limits, self._history.served)
+    def expected_s(self, job: Job) -> float:
+        """Return how long a job will keep the device busy."""
+        return self._history.service_s(job.model)
+
+    def ran(self, crew: Crew, worker: Worker, jobs: Sequence[Job], seconds: float) -> None:
+        """Note how long a batch took, and how much memory."""
+        metrics.BATCH.labels(crew.model.id).observe(len(jobs))
+        for _ in jobs:
+            self._history.served(crew.model, seconds / len(jobs))
+        usage, notes = worker.usage, self._notes_of(crew.model)
+        if not usage.peak_bytes or jobs[0].shrink:
+            return
+        base = self._history.resident_bytes(crew.model)
+        pixels = sum(job.image.size.pixels for job in jobs)
+        work = usage.peak_bytes - base - picture_bytes(pixels, self._scale(crew.model, jobs[0]))
+        notes.work_bytes = max(notes.work_bytes, work)
+
+    def gave_up(self, crew: Crew, error: Exception) -> None:
+        """Let a model rest that does nothing but crash."""
+        notes = self._notes_of(crew.model)
+        notes.hopeless += 1
+        if notes.hopeless >= HOPELESS_JOBS:
+            notes.hopeless = 0
+            self._roster.give_up(
+                crew, ModelCrashedError(f"{error}, {HOPELESS_JOBS} times in a row")
+            )
+
+    async def _ready(self, job: Job) -> Crew:
+        """Return the model's crew, waiting for the model as long as the job does."""
+        until_s = self._clock() + self._capacity.hold_s
+        while True:
+            crew = self._roster.crew(job.model)
+            patience_s = None if job.wait_for_model else max(0.0, until_s - self._clock())
+            if not crew.ready.done():
+                await asyncio.wait((crew.ready,), timeout=patience_s)
+            if not crew.ready.done():
+                left_s = self.status(job.model).estimated_load_s or 1.0
+                text = f"Model {job.model.name} is currently loading"
+                raise ModelLoadingError(text, retry_after_s=left_s)
+            if crew.ready.cancelled():
+                continue  # it was unloaded while it was being loaded
+            crew.ready.result()
+            if self._roster.find(job.model) is crew:
+                return crew
+
+    async def _fitted(self, job: Job, crew: Crew) -> Job:
+        """Return the job with the tile that the memory has room for, and make that room."""
+        footprint, scale = self._footprint(crew), self._scale(job.model, job)
+        if not footprint.work_bytes:
+            return job  # nothing is known yet, or nothing can be
+        shrink = fitting_shrink(job.image.size, scale, footprint, self._roster.room_bytes(crew))
+        if shrink:
+            metrics.SMALLER.labels(job.model.id).inc()
+            logger.warning("%s runs with its tile halved %dx: memory", job.model.id, shrink)
+        need = footprint.work(shrink) + picture_bytes(job.image.size.pixels, scale)
+        await self._roster.free(need, crew)
+        return replace(job, shrink=shrink)
+
+    def _footprint(self, crew: Crew) -> Footprint:
+        return Footprint(
+            resident_bytes=self._history.resident_bytes(crew.model),
+            work_bytes=self._notes_of(crew.model).work_bytes,
+            shrinks=crew.traits.shrinks if crew.traits else 0,
+        )
+
+    def _scale(self, model: ModelSpec, job: Job | None = None) -> float:
+        """Return size of the result / size of the input: asked for, declared, or seen before."""
+        asked = job.params.get("scale") if job else None
+        if isinstance(asked, int) and not isinstance(asked, bool):
+            return float(asked)
+        return float(model.scale or self._notes_of(model).scale or 1.0)
+
+    def _notes_of(self, model: ModelSpec) -> _Notes:
+        return self._notes.setdefault(model.id, _Notes())

@@ -1,16 +1,23 @@
-"""The queue of one model: what waits, what runs next, who has left."""
+"""The queue of one device: what waits, what runs next, who has left."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
+from calotype.domain.deadline import on_loop
 from calotype.domain.image import Image
 from calotype.domain.request import Job, JobCancelledError, Outcome
-from calotype.errors import CalotypeError, ModelCrashedError
-from calotype.execution.policy import BatchLimits, Run, Waiting, next_batch
-from calotype.execution.worker import Answer, Worker
+from calotype.errors import CalotypeError, DeadlineExceededError, ModelCrashedError
+from calotype.execution.crew import Crew
+from calotype.execution.policy import BatchLimits, Run, Waiting, fair_order, next_batch
+from calotype.execution.worker import Answer, Worker, WorkerLostError
+from calotype.observe import metrics
+
+MAX_ATTEMPTS = 2
+"""Runs of a job whose worker is lost over it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -18,126 +25,251 @@ class _Place:
     """A job's place in the queue."""
 
     job: Job
+    crew: Crew
     waiting: Waiting
     future: asyncio.Future[Outcome]
+    attempts: int = 0
+    started_s: float = 0.0
+    """When it began to run; 0 while it waits."""
 
 
+class Watcher(Protocol):
+    """Who is told how runs went."""
+
+    def limits(self, crew: Crew) -> BatchLimits:
+        """Return the bounds on a batch of a crew's jobs."""
+        ...
+
+    def expected_s(self, job: Job) -> float:
+        """Return how long a job would run."""
+        ...
+
+    def ran(self, crew: Crew, worker: Worker, jobs: Sequence[Job], seconds: float) -> None:
+        """Note that a batch ran to its end."""
+        ...
+
+    def gave_up(self, crew: Crew, error: Exception) -> None:
+        """Note that a job took its workers along as often as it may."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
 class Scheduler:
-    """Feeds one worker; belongs to one event loop.
+    """Shares a device between jobs of all models; belongs to one event loop.
 
     Args:
-        worker: runs the batches; loaded.
-        slot: held while the worker runs, so that models share a device in turn.
-        limits: bounds on a batch.
-        observe: told the seconds that a job of a batch took.
+        watcher: told how runs went; knows what is expected of them.
+        slots: batches that run at the same time.
+        priorities: by name of the token; 0 for others.
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        worker: Worker,
-        slot: asyncio.Semaphore,
-        limits: BatchLimits,
-        observe: Callable[[float], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._worker, self._slot, self._limits = worker, slot, limits
-        self._observe, self._clock = observe, clock
-        self._queue: list[_Place] = []
-        self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+    watcher: Watcher
+    slots: int = 1
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    _queue: list[_Place] = field(default_factory=list)
+    _running: dict[asyncio.Task[None], list[_Place]] = field(default_factory=dict)
+    _turns: dict[str, int] = field(default_factory=dict)
+    _turn: int = 0
+    _timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    async def submit(self, job: Job) -> Outcome:
+    @property
+    def running(self) -> int:
+        """Batches that run."""
+        return len(self._running)
+
+    async def submit(self, job: Job, crew: Crew) -> Outcome:
         """Queue a job and wait for its answer; a caller who leaves takes the job along.
 
         Raises:
             BackendError: the model failed on it.
+            DeadlineExceededError: it was still waiting, or running, at its deadline.
         """
         waiting = Waiting(
-            key=self._worker.batch_key(job),
+            key=crew.key(job),
             pixels=job.image.size.pixels,
-            arrived_s=self._clock(),
+            arrived_s=self.clock(),
+            caller=job.caller,
+            priority=self.priorities.get(job.caller, 0),
         )
-        place = _Place(job, waiting, asyncio.get_running_loop().create_future())
+        place = _Place(job, crew, waiting, asyncio.get_running_loop().create_future())
         self._queue.append(place)
-        self._arrived.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve(), name=f"scheduler-{job.model.id}")
+        self.wake()
         try:
-            return await place.future
+            async with asyncio.timeout_at(on_loop(job.deadline_s)):
+                return await place.future
+        except TimeoutError:
+            raise DeadlineExceededError("the deadline passed before the picture was done") from None
         finally:
-            if place in self._queue:
-                self._queue.remove(place)
-            if place.future.cancelled():
-                job.hooks.cancel()
+            self._leave(place)
 
-    def close(self) -> None:
-        """Stop serving; what still waits is cancelled."""
-        if self._task is not None:
-            self._task.cancel()
-        for place in self._queue:
-            place.future.cancel()
-
-    async def _serve(self) -> None:
-        """Run batches until the queue is empty."""
-        while self._queue:
-            choice = next_batch([p.waiting for p in self._queue], self._limits, self._clock())
-            if not isinstance(choice, Run):
-                self._arrived.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), choice.seconds)
-                continue
-            async with self._slot:
-                # Whoever left while the device was busy is not in the queue any more: choose again.
-                choice = next_batch([p.waiting for p in self._queue], self._limits, self._clock())
-                if isinstance(choice, Run):
-                    await self._run([self._queue[i] for i in choice.indices])
-
-    async def _run(self, places: list[_Place]) -> None:
-        """Run one batch and hand out its answers."""
-        for place in places:
-            self._queue.remove(place)
-            place.job.hooks.start(place.job.deadline_s)
-        started_s = self._clock()
-        try:
-            answers = await self._worker.run([place.job for place in places])
-        except Exception as error:  # the worker itself broke: its jobs must know
-            answers = [_crash(error)] * len(places)
-        except asyncio.CancelledError:  # the scheduler was closed: nobody may wait for ever
+    def wake(self) -> None:
+        """Start what can run now."""
+        while len(self._running) < self.slots and (places := self._next()):
             for place in places:
-                place.job.hooks.cancel()
-                place.future.cancel()
-            raise
-        took_s = self._clock() - started_s
-        self._observe(took_s / len(places))
-        for place, answer in zip(places, answers, strict=True):
-            if not place.future.done():
-                _settle(place, answer, started_s, took_s, len(places))
+                self._queue.remove(place)
+            crew = places[0].crew
+            task = asyncio.create_task(self._serve(crew, crew.take(), places))
+            self._running[task] = places
+            task.add_done_callback(self._served)
+
+    def fail(self, crew: Crew, error: Exception) -> None:
+        """Answer all that wait for a crew that will not be."""
+        for place in [place for place in self._queue if place.crew is crew]:
+            self._queue.remove(place)
+            _refuse(place, error)
+
+    async def close(self) -> None:
+        """Stop serving; what waits or runs is cancelled."""
+        for place in [*self._queue, *(p for places in self._running.values() for p in places)]:
+            place.job.hooks.cancel()
+            place.future.cancel()
+        self._queue.clear()
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _next(self) -> list[_Place]:
+        """Return the batch that should run now; whoever waits for a worker gets one hired."""
+        ready = []
+        for place in self._queue:
+            if place.crew.has_free:
+                ready.append(place)
+            else:
+                place.crew.want()
+        if not ready:
+            return []
+        now_s = self.clock()
+        order = fair_order([place.waiting for place in ready], self._turns, now_s)
+        ready = [ready[i] for i in order]
+        limits = self.watcher.limits(ready[0].crew)
+        choice = next_batch([place.waiting for place in ready], limits, now_s)
+        if isinstance(choice, Run):
+            places = [ready[i] for i in choice.indices]
+            self._take_turn(places[0].waiting.caller)
+            return places
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(choice.seconds, self.wake)
+        return []
+
+    def _take_turn(self, caller: str) -> None:
+        """Note whose turn it was; who is not in the queue is forgotten."""
+        self._turn += 1
+        if len(self._turns) > len(self._queue):
+            present = {place.waiting.caller for place in self._queue}
+            self._turns = {name: n for name, n in self._turns.items() if name in present}
+        self._turns[caller] = self._turn
+
+    def _leave(self, place: _Place) -> None:
+        """Clear up after a caller, who may not have waited for the answer."""
+        if place in self._queue:
+            self._queue.remove(place)
+        if place.future.done() and not place.future.cancelled():
+            return
+        saved_s = self._left_s(place)
+        place.job.hooks.cancel()
+        place.future.cancel()
+        metrics.SAVED.labels(place.job.model.id).inc(saved_s)
+
+    def _left_s(self, place: _Place) -> float:
+        """Return how long a job would have run on."""
+        expected_s = self.watcher.expected_s(place.job)
+        if not place.started_s:
+            return expected_s
+        ran_s = self.clock() - place.started_s
+        done, total = place.job.hooks.progress
+        return ran_s / done * (total - done) if done else max(0.0, expected_s - ran_s)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        if not task.cancelled():
+            task.result()
+            self.wake()
+
+    async def _serve(self, crew: Crew, worker: Worker, places: list[_Place]) -> None:
+        """Run one batch and hand out its answers."""
+        places = [place for place in places if not place.future.done()]
+        if not places:
+            crew.give_back(worker)
+            return
+        started_s = self.clock()
+        for place in places:
+            place.started_s, place.attempts = started_s, place.attempts + 1
+            place.job.hooks.start(place.job.deadline_s)
+        jobs = [place.job for place in places]
+        with self._answering(places):
+            try:
+                answers = await worker.run(jobs)
+            except WorkerLostError as error:
+                crew.lose(worker)
+                self._retry(places, error)
+                return
+            crew.give_back(worker)
+            took_s = self.clock() - started_s
+            self.watcher.ran(crew, worker, jobs, took_s)
+            for place, answer in zip(places, answers, strict=True):
+                _settle(place, answer, took_s, len(places))
+
+    @contextlib.contextmanager
+    def _answering(self, places: list[_Place]) -> Iterator[None]:
+        """Leave nobody waiting, whatever happens."""
+        try:
+            yield
+        except Exception as error:
+            for place in places:
+                _refuse(place, _crash(error))
+        finally:
+            for place in places:
+                if place not in self._queue:
+                    place.future.cancel()
+
+    def _retry(self, places: list[_Place], error: WorkerLostError) -> None:
+        """Queue the jobs of a lost worker again, each alone; who had that already fails."""
+        again = []
+        for place in places:
+            if place.future.done():
+                continue
+            if place.attempts >= MAX_ATTEMPTS:
+                crash = _crash(error)
+                _refuse(place, crash)
+                self.watcher.gave_up(place.crew, crash)
+                continue
+            metrics.RETRIES.labels(place.job.model.id).inc()
+            if error.out_of_memory and place.crew.traits:
+                shrink = min(place.job.shrink + 1, place.crew.traits.shrinks)
+                place.job = replace(place.job, shrink=shrink)
+            place.waiting = replace(place.waiting, alone=True)
+            place.started_s = 0.0
+            again.append(place)
+        self._queue[:0] = again
 
 
-def _settle(
-    place: _Place, answer: Answer, started_s: float, took_s: float, batch_size: int
-) -> None:
+def _settle(place: _Place, answer: Answer, took_s: float, batch_size: int) -> None:
     """Give a job its answer."""
+    if place.future.done():
+        return
     if isinstance(answer, Image):
-        place.future.set_result(
-            Outcome(
-                image=answer,
-                queue_s=started_s - place.waiting.arrived_s,
-                inference_s=took_s,
-                batch_size=batch_size,
-            )
-        )
+        queue_s = place.started_s - place.waiting.arrived_s
+        outcome = Outcome(image=answer, queue_s=queue_s, inference_s=took_s, batch_size=batch_size)
+        place.future.set_result(outcome)
     elif isinstance(answer, JobCancelledError):
         place.future.cancel()
     else:
         place.future.set_exception(answer)
 
 
+def _refuse(place: _Place, error: Exception) -> None:
+    if not place.future.done():
+        place.future.set_exception(error)
+
+
 def _crash(error: Exception) -> CalotypeError:
-    crash = ModelCrashedError(repr(error))
+    crash = ModelCrashedError(repr(error) if not isinstance(error, WorkerLostError) else str(error))
     crash.__cause__ = error
     return crash

@@ -48,6 +48,53 @@ LOAD = Histogram(
 LOAD_FAILURES = Counter(
     "calotype_model_load_failures_total", "Loads that failed.", ["model"], registry=REGISTRY
 )
+LOADED = Gauge("calotype_models_loaded", "Models that are loaded.", registry=REGISTRY)
+RESIDENT = Gauge(
+    "calotype_model_resident_bytes",
+    "Memory of a model's processes, as measured last.",
+    ["model"],
+    registry=REGISTRY,
+)
+UNLOADS = Counter(
+    "calotype_model_unloads_total",
+    "Models unloaded, by reason: idle, memory, operator, crash.",
+    ["model", "reason"],
+    registry=REGISTRY,
+)
+LOST = Counter(
+    "calotype_worker_losses_total",
+    "Processes of models that ended without being asked to.",
+    ["model"],
+    registry=REGISTRY,
+)
+KILLS = Counter(
+    "calotype_worker_kills_total",
+    "Processes of models that were killed because they hung.",
+    ["model"],
+    registry=REGISTRY,
+)
+RETRIES = Counter(
+    "calotype_job_retries_total", "Jobs run again on a fresh process.", ["model"], registry=REGISTRY
+)
+SMALLER = Counter(
+    "calotype_smaller_tile_total",
+    "Jobs run with a smaller tile, for want of memory.",
+    ["model"],
+    registry=REGISTRY,
+)
+BATCH = Histogram(
+    "calotype_batch_jobs",
+    "Jobs that ran together.",
+    ["model"],
+    buckets=(1, 2, 4, 8, 16),
+    registry=REGISTRY,
+)
+SAVED = Counter(
+    "calotype_cancelled_compute_seconds_total",
+    "Computing that was saved because nobody waited for it any more, going by its pace.",
+    ["model"],
+    registry=REGISTRY,
+)
 UPLOAD = Counter("calotype_upload_bytes_total", "Bytes of request bodies.", registry=REGISTRY)
 ANSWER = Counter("calotype_answer_bytes_total", "Bytes of pictures sent.", registry=REGISTRY)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import Result
 
-from calotype.assembly import open_catalog
+from calotype.assembly import assemble, create_server, open_catalog
 from calotype.cli import serve
 from calotype.errors import InvalidSettingError
 from calotype.settings import Settings
@@ -20,7 +20,8 @@ ANY = "0.0.0.0"  # noqa: S104  never really listened on
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Collects the settings of servers that would run now."""
     seen: list[Settings] = []
-    monkeypatch.setattr(serve, "serve", lambda _app, _socket, settings: seen.append(settings))
+    monkeypatch.setattr(serve, "serve", lambda services, *_: seen.append(services.settings))
+    monkeypatch.setattr(serve, "leave_on_signals", lambda: None)
     return seen
 
 
@@ -112,8 +113,8 @@ def test_the_address_of_ipv6() -> None:
 
 
 def test_a_server_that_does_not_start_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = SimpleNamespace(run=lambda **_: None, started=False)
-    monkeypatch.setattr("uvicorn.Server", lambda _: made)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
+    made = SimpleNamespace(heed_signals=lambda: None, run=lambda **_: None, started=False)
+    monkeypatch.setattr(serve, "Server", lambda *_: made)
+    services = assemble(Settings())
     with serve.listen("127.0.0.1", 0) as listening, pytest.raises(SystemExit):
-        serve.serve(lambda: None, listening, Settings())
+        serve.serve(services, create_server(services), listening)

@@ -1,0 +1,69 @@
+"""How much memory a picture needs, and what fits. Pure: measures nothing, asks nobody."""
+
+from dataclasses import dataclass
+
+from calotype.domain.image import RGB, Size
+from calotype.errors import PayloadTooLargeError
+
+MIB = 1024 * 1024
+INPUT_BYTES = RGB
+"""For each pixel of the input, in the worker: the shared memory that it came in."""
+OUTPUT_BYTES = 2 * RGB
+"""For each pixel of the result, in the worker: the result, and its copy in shared memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What running a model takes, as measured."""
+
+    resident_bytes: int
+    """The worker's, after its load."""
+    work_bytes: int
+    """What the network needs inside, with a whole tile; 0: not measured yet."""
+    shrinks: int
+    """How often the tile can be halved."""
+
+    def work(self, shrink: int) -> int:
+        """Return what the network needs with its tile halved that often: it goes by the area."""
+        return self.work_bytes >> 2 * min(shrink, self.shrinks)
+
+
+def picture_bytes(pixels: int, scale: float) -> int:
+    """Return what pictures take in the worker, beside what the network needs.
+
+    Args:
+        pixels: of the input.
+        scale: size of the result / size of the input, a side.
+    """
+    return round(pixels * (INPUT_BYTES + OUTPUT_BYTES * scale * scale))
+
+
+def fitting_shrink(size: Size, scale: float, footprint: Footprint, room_bytes: int) -> int:
+    """Return how often the tile must be halved for a picture to fit.
+
+    Args:
+        size: of the input.
+        scale: size of the result / size of the input, a side.
+        footprint: of the model.
+        room_bytes: for its worker.
+
+    Raises:
+        PayloadTooLargeError: it never fits; the message says what would.
+    """
+    left = room_bytes - footprint.resident_bytes - picture_bytes(size.pixels, scale)
+    for shrink in range(footprint.shrinks + 1):
+        if footprint.work(shrink) <= left:
+            return shrink
+    most = largest_pixels(scale, footprint, room_bytes)
+    side = (most / size.pixels) ** 0.5
+    shape = f"{int(size.width_px * side)}x{int(size.height_px * side)}"
+    raise PayloadTooLargeError(
+        f"the picture is {size}; with {room_bytes // MIB} MiB for this model, at most {most}"
+        f" pixels are possible, such as {shape}"
+    )
+
+
+def largest_pixels(scale: float, footprint: Footprint, room_bytes: int) -> int:
+    """Return the pixels of the largest input that fits."""
+    room = room_bytes - footprint.resident_bytes - footprint.work(footprint.shrinks)
+    return max(0, int(room / picture_bytes(1_000_000, scale) * 1_000_000))

@@ -1,0 +1,53 @@
+"""How much memory there is, and how much a process holds."""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+_CGROUP_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+_RESET_PEAK = "5"
+"""Source: proc(5), /proc/pid/clear_refs."""
+
+
+def machine_bytes() -> int:
+    """Return the memory of this machine, or of the container if that is less."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for name in _CGROUP_LIMITS:
+        try:
+            found.append(int(Path(name).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue  # there is none, or it says `max`
+    return min(found)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return what a process holds in memory; 0 where that can't be told."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def reset_peak() -> None:
+    """Let ``peak_bytes`` count from now on, where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+    except OSError:
+        return
+
+
+def peak_bytes() -> int:
+    """Return the most that this process held since ``reset_peak``, or ever."""
+    try:
+        for line in Path("/proc/self/status").read_bytes().splitlines():
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

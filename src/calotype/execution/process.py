@@ -1,0 +1,297 @@
+"""A worker in a process of its own: what happens to it doesn't happen to the server.
+
+Pixels cross in shared memory, messages over a pair of sockets; the other side is ``child``.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from calotype import errors
+from calotype.backends.base import Machine
+from calotype.domain.model import ModelSpec
+from calotype.domain.request import Job
+from calotype.execution.channel import Channel, Message
+from calotype.execution.memory import resident_bytes
+from calotype.execution.parcel import (
+    error_of,
+    open_answers,
+    pack_jobs,
+    pack_object,
+    pictures,
+    traits_of,
+)
+from calotype.execution.segment import SMALL_BYTES, Segment, Shelf
+from calotype.execution.worker import Answer, Traits, Usage, WorkerLostError
+from calotype.observe import metrics
+
+logger = logging.getLogger(__name__)
+
+SLOWEST_STEPS = 2.0
+"""A run that was told to stop gets this many of its longest steps before its process is killed."""
+END_S = 2.0
+"""Time that an idle process gets to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a worker is waited for."""
+
+    stop_s: float
+    """Least time that a cancelled run gets to stop."""
+    load_s: float
+    """Longest time that a load may take."""
+
+
+class _Run:
+    """A batch that the process works on."""
+
+    def __init__(self, jobs: Sequence[Job], segment: Segment) -> None:
+        self.jobs, self.segment = jobs, segment
+        self.reply: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        self.stepped_s = time.monotonic()
+        self.kill: asyncio.TimerHandle | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        return all(job.hooks.cancelled for job in self.jobs)
+
+
+class ProcessWorker:
+    """Loads and runs one model in a process of its own; belongs to one event loop.
+
+    Args:
+        spec: the model.
+        machine: what its backend may use.
+        patience: how long it is waited for.
+    """
+
+    def __init__(self, spec: ModelSpec, machine: Machine, patience: Patience) -> None:
+        self._spec, self._machine, self._patience = spec, machine, patience
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._loading: asyncio.Future[Traits] | None = None
+        self._run: _Run | None = None
+        self._traits: Traits | None = None
+        self._inbox, self._outbox = Shelf(), Shelf()
+        self._peak_bytes = 0
+        self._longest_step_s = 0.0
+        self._why = ""
+        """Why it was killed, if it was."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the loaded model says of itself."""
+        if self._traits is None:
+            raise errors.ModelLoadingError("the model is not loaded")
+        return self._traits
+
+    @property
+    def usage(self) -> Usage:
+        """Memory of the process."""
+        pid = self._process.pid if self._process else 0
+        return Usage(resident_bytes=resident_bytes(pid), peak_bytes=self._peak_bytes)
+
+    @property
+    def ended(self) -> "asyncio.Future[None]":
+        """Done once the process is gone."""
+        return self._ended
+
+    async def load(self) -> None:
+        """Start the process and load the model there."""
+        self._start()
+        self._loading = self._loop.create_future()
+        try:
+            async with asyncio.timeout(self._patience.load_s):
+                self._traits = await self._loading
+        except TimeoutError:
+            raise errors.ModelCrashedError(
+                f"{self._spec.id} was not loaded within {self._patience.load_s:.0f} s"
+            ) from None
+        finally:
+            if self._traits is None:
+                self.kill()
+
+    async def run(self, jobs: Sequence[Job]) -> list[Answer]:
+        """Run a batch there."""
+        if self._channel is None:
+            raise WorkerLostError("the process is gone")
+        try:
+            segment, content = await self._packed(jobs)
+        except OSError as error:
+            return [errors.OutOfMemoryError(f"no memory for the picture: {error}") for _ in jobs]
+        self._run = run = _Run(jobs, segment)
+        with contextlib.ExitStack() as stack:
+            stack.callback(segment.close)
+            for index, job in enumerate(jobs):
+                stack.enter_context(job.hooks.on_cancel(self._canceller(run, index)))
+            try:
+                self._send(content, segment)
+                return await run.reply
+            finally:
+                self._run = None
+                if run.kill is not None:
+                    run.kill.cancel()
+
+    async def close(self) -> None:
+        """End the process, which is idle, and wait for it."""
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._why = self._why or "closed"
+                self._channel.hang_up()
+        if self._process is not None:
+            await asyncio.wait((self._ended,), timeout=END_S)
+            self.kill()
+            await asyncio.shield(self._ended)
+
+    def kill(self) -> None:
+        """End the process at once; that it has ended is noticed later."""
+        self._why = self._why or "killed"
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+
+    def _start(self) -> None:
+        """Start the process, and send it what to load."""
+        ours, theirs = socket.socketpair()
+        self._channel = Channel(ours)
+        command = [sys.executable, "-m", "calotype.execution.child"]
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603  our own interpreter
+                [*command, str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self._loop.add_reader(ours.fileno(), self._receive)
+        level = logging.getLogger("calotype").getEffectiveLevel()
+        segment, content = pack_object((self._spec, self._machine, level))
+        self._send(content, segment)
+        segment.close()
+
+    def _send(self, content: Message, segment: Segment) -> None:
+        """Send a message; a process that is gone is noticed by the other direction."""
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.send(content, segment.fd)
+
+    async def _packed(self, jobs: Sequence[Job]) -> tuple[Segment, Message]:
+        """Pack a batch; a large one beside the event loop."""
+        if sum(image.pixels.nbytes for image in pictures(jobs)) > SMALL_BYTES:
+            return await asyncio.to_thread(pack_jobs, jobs, self._outbox)
+        return pack_jobs(jobs, self._outbox)
+
+    def _canceller(self, run: _Run, index: int) -> Callable[[], None]:
+        """Return what tells the process that nobody waits for a job any more."""
+
+        def cancel() -> None:
+            self._loop.call_soon_threadsafe(self._cancel, run, index)
+
+        return cancel
+
+    def _cancel(self, run: _Run, index: int) -> None:
+        """Stop a job; a run that nobody waits for gets some time to end."""
+        if self._run is not run:
+            return  # its segment may be another's by now
+        run.segment.map[index] = 1
+        if run.abandoned and run.kill is None:
+            patience_s = max(self._patience.stop_s, SLOWEST_STEPS * self._longest_step_s)
+            run.kill = self._loop.call_later(patience_s, self._kill_hanging, patience_s)
+
+    def _kill_hanging(self, patience_s: float) -> None:
+        self._why = f"it did not stop within {patience_s:.1f} s"
+        logger.error("%s hangs: %s; its process is killed", self._spec.id, self._why)
+        metrics.KILLS.labels(self._spec.id).inc()
+        self.kill()
+
+    def _receive(self) -> None:
+        """Take what the process says."""
+        if self._channel is None:
+            return
+        try:
+            found = self._channel.receive()
+        except (EOFError, OSError):
+            self._hung_up()
+            return
+        for message, fd in found:
+            self._take(message, fd)
+
+    def _take(self, message: Message, fd: int | None) -> None:
+        match message["is"], self._run:
+            case "progress", _Run() as run:
+                self._stepped(run)
+                run.jobs[message["job"]].hooks.report(*message["step"])
+            case "done", _Run() as run:
+                self._stepped(run)
+                self._peak_bytes = message["peak_bytes"]
+                self._finish(run, message, fd)
+            case "log", _:
+                logging.getLogger(message["logger"]).log(message["level"], "%s", message["text"])
+            case "loaded", _ if self._loading is not None and not self._loading.done():
+                self._loading.set_result(traits_of(message))
+            case "failed", _ if self._loading is not None and not self._loading.done():
+                self._loading.set_exception(error_of(*message["error"]))
+            case _:
+                if fd is not None:
+                    os.close(fd)
+
+    def _finish(self, run: _Run, message: Message, fd: int | None) -> None:
+        """Hand a batch its answers."""
+        try:
+            answers = open_answers(message, fd, self._inbox)
+            if len(answers) != len(run.jobs):
+                raise ValueError(f"{len(answers)} answers for {len(run.jobs)} jobs")
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            self._why = f"it sent what is no answer: {error!r}"
+            self.kill()
+            return
+        if not run.reply.done():
+            run.reply.set_result(answers)
+
+    def _stepped(self, run: _Run) -> None:
+        """Note how long the step took that has just ended."""
+        now_s = time.monotonic()
+        self._longest_step_s = max(self._longest_step_s, now_s - run.stepped_s)
+        run.stepped_s = now_s
+
+    def _hung_up(self) -> None:
+        """Note that the process has ended, or is about to."""
+        if self._channel is not None:
+            self._loop.remove_reader(self._channel.fileno())
+            self._channel.close()
+            self._channel = None
+            self._inbox, self._outbox = Shelf(), Shelf()  # whoever still holds this needs no memory
+        task = self._loop.create_task(self._reap(), name=f"reap-{self._spec.id}")
+        task.add_done_callback(self._end)
+
+    def _end(self, _: object) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    async def _reap(self) -> None:
+        """Wait for the process, and tell whoever waits for its answers."""
+        assert self._process is not None  # noqa: S101  it hung up
+        try:
+            code = await asyncio.to_thread(self._process.wait, END_S)
+        except subprocess.TimeoutExpired:  # it closed the connection and lives on
+            self.kill()
+            code = await asyncio.to_thread(self._process.wait)
+        by_system = code == -signal.SIGKILL and not self._why
+        how = f"killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        error = WorkerLostError(
+            f"the process of {self._spec.id} was lost: {self._why or how}", out_of_memory=by_system
+        )
+        for waiting in (self._loading, self._run.reply if self._run else None):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
+        if not self._why:
+            logger.error("%s", error)
