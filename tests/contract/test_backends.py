@@ -9,7 +9,7 @@ import pytest
 from calotype.backends.base import Backend
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import Hooks, JobCancelledError
-from models import CATALOG, job, load, photo
+from models import CATALOG, job, load, photo, psnr
 
 FAKE = ModelSpec(id="fake", backend="fake", revision="1", scale=2, options={"steps": 3})
 SPECS = [*CATALOG.all(), FAKE]
@@ -60,6 +60,26 @@ def test_equal_jobs_get_equal_answers_of_their_own(spec: ModelSpec, backend: Bac
     kept = first.pixels.copy()
     backend.run([jobs[1]])
     assert np.array_equal(first.pixels, kept), "a later run changed an earlier answer"
+
+
+def test_a_batch_gets_what_each_gets_alone(spec: ModelSpec, backend: Backend) -> None:
+    jobs = [job(spec, photo(33, 47, seed), images=images_of(spec)) for seed in range(5)]
+    if backend.batching is not None:
+        assert len({backend.batching.key(one) for one in jobs}) == 1
+        assert backend.batching.key(job(spec, photo(33, 48))) != backend.batching.key(jobs[0])
+    together = backend.run(jobs)
+    for one, answer in zip(jobs, together, strict=True):
+        (alone,) = backend.run([one])
+        assert np.array_equal(answer.pixels, alone.pixels), "its neighbours changed it"
+
+
+def test_a_smaller_tile_is_the_same_picture(spec: ModelSpec, backend: Backend) -> None:
+    whole = job(spec, photo(200, 180), images=images_of(spec))
+    (expected,) = backend.run([whole])
+    for shrink in range(1, backend.shrinks + 1):
+        (answer,) = backend.run([dataclasses.replace(whole, shrink=shrink)])
+        assert answer.size == expected.size
+        assert psnr(answer.pixels, expected.pixels) > 40
 
 
 def test_progress_and_cancel(spec: ModelSpec, backend: Backend) -> None:

@@ -1,6 +1,7 @@
 """The worker process: loads one model, runs what the server sends, and ends with the server.
 
-Started by ``execution.process`` as ``python -m calotype.execution.child DESCRIPTOR SERVER``.
+Started by ``execution.process`` as ``python -m calotype.execution.child DESCRIPTOR SERVER MODEL``;
+the model is there for whoever looks at a list of processes.
 """
 
 import contextlib

@@ -168,7 +168,7 @@ class ProcessWorker:
         command = [sys.executable, "-m", "calotype.execution.child"]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter
-                [*command, str(theirs.fileno()), str(os.getpid())],
+                [*command, str(theirs.fileno()), str(os.getpid()), self._spec.name],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )

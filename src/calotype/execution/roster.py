@@ -287,12 +287,8 @@ class Roster:
             idle = bool(crew.workers) and not crew.jobs and not self._stays(crew)
             if idle and idle_s and unused_s >= idle_s:
                 await self._let_go(crew, "idle")
-        newest = self._newest()
-        if newest is not None:
+        for newest in sorted(self._crews.values(), key=lambda c: self._used_s[c.model.id])[-1:]:
             await self.free(0, newest)
-
-    def _newest(self) -> Crew | None:
-        return max(self._crews.values(), key=lambda c: self._used_s[c.model.id], default=None)
 
     def _show(self) -> None:
         """Tell the numbers."""
