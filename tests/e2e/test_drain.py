@@ -29,7 +29,7 @@ backend = "fake"
 id = "test/slow"
 backend = "fake"
 [model.options]
-steps = 40
+steps = 50
 step_s = 0.1
 
 [[model]]
@@ -50,6 +50,30 @@ id = "test/loading"
 backend = "fake"
 [model.options]
 load_s = 600
+"""
+COMPUTES = """
+import threading, time, uvicorn
+from types import SimpleNamespace
+from calotype.cli.server import Server
+
+async def app(scope, receive, send):
+    pass
+
+async def settle():
+    return True
+
+server = Server(
+    uvicorn.Config(app, port=0, lifespan="off", log_config=None),
+    SimpleNamespace(
+        settings=SimpleNamespace(drain_s=600),
+        refuse=lambda: None,
+        settle=settle,
+        pool=SimpleNamespace(kill=lambda: print("killed", flush=True)),
+    ),
+)
+server.handle_exit(15, None)
+threading.Thread(target=time.sleep, args=(600,)).start()
+server.run()
 """
 SOON_S = 4.0
 """Less than a connection may be idle, so that none of those was waited for."""
@@ -100,7 +124,6 @@ def run_beside(server: Server, model: str) -> "Future[Answer]":
     future = executor.submit(ask, server, "POST", f"/models/{model}", picture())
     executor.shutdown(wait=False)
     wait_until(lambda: b"\ncalotype_queue_jobs 1.0" in ask(server, "GET", "/metrics").body)
-    wait_until(lambda: state(server, model) == "loaded")
     return future
 
 
@@ -247,14 +270,26 @@ def test_an_upload_that_does_not_end_is_answered(start: Start) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_there_is_a_server(number: signal.Signals) -> None:
-    program = (
-        "import os, signal, time\n"
+    result = run_program(
+        "import os, time\n"
         "from calotype.cli.server import leave_on_signals\n"
         "leave_on_signals()\n"
         f"os.kill(os.getpid(), {number.value})\n"
         "time.sleep(60)\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, timeout=START_S, check=False
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_thread_that_computes_holds_nothing_up() -> None:
+    result = run_program(COMPUTES)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "killed\n", "")
+
+
+def run_program(program: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
     )
-    assert (result.returncode, result.stderr) == (0, b"")

@@ -33,6 +33,8 @@ Examples:
   calotype serve --host 0.0.0.0            needs a token: calotype token create NAME
   calotype serve --config calotype.toml
 
+Ctrl-C lets running requests finish, for up to --drain-s seconds; a second one stops at once.
+
 The settings come from the options below, else from variables such as CALOTYPE_PORT, else from
 the file.
 """

@@ -124,8 +124,9 @@ class Server(uvicorn.Server):
         if left := self._left():
             await asyncio.wait(left, timeout=max(0.0, end_s - time.monotonic()))
         self._end_within(max(0.0, end_s - time.monotonic()) + FLUSH_S + STOP_S)
-        if self._left() or not is_settled:
-            logger.warning("%s not done after %g s: cut off", _count(self._left()), grace_s)
+        if left := self._left():
+            logger.warning("%s not done after %g s: cut off", _count(left), grace_s)
+        if left or not is_settled:
             await self._services.stop()
 
     def _left(self) -> list[asyncio.Task[None]]:

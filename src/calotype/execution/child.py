@@ -29,6 +29,7 @@ from calotype.execution.parcel import (
     pack_answers,
 )
 from calotype.execution.segment import Segment, Shelf
+from calotype.execution.spawn import SIGNALS
 from calotype.execution.worker import Answer, run_isolated
 
 logger = logging.getLogger("calotype.execution.child")  # __name__ is __main__ here
@@ -156,8 +157,7 @@ def _answer(channel: Channel, spec: ModelSpec, answers: list[Answer], shelf: She
 
 def _follow_the_server() -> None:
     """End with the server, whatever ends it, and only with it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # They may be sent to all processes of a terminal or a service; the server decides.
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     if sys.platform == "linux":

@@ -8,9 +8,7 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from calotype.execution.parcel import (
     traits_of,
 )
 from calotype.execution.segment import SMALL_BYTES, Segment, Shelf
+from calotype.execution.spawn import spawn
 from calotype.execution.worker import Answer, Traits, Usage, WorkerLostError
 from calotype.observe import metrics
 
@@ -163,16 +162,8 @@ class ProcessWorker:
 
     def _start(self) -> None:
         """Start the process, and send it what to load."""
-        ours, theirs = socket.socketpair()
-        self._channel = Channel(ours)
-        command = [sys.executable, "-m", "calotype.execution.child"]
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  our own interpreter
-                [*command, str(theirs.fileno()), str(os.getpid()), self._spec.name],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self._loop.add_reader(ours.fileno(), self._receive)
+        self._process, self._channel = spawn(self._spec.name)
+        self._loop.add_reader(self._channel.fileno(), self._receive)
         level = logging.getLogger("calotype").getEffectiveLevel()
         segment, content = pack_object((self._spec, self._machine, level))
         self._send(content, segment)
