@@ -71,6 +71,9 @@ class Services:
     async def stop(self) -> None:
         """Stop whatever still runs, and let go of the models."""
         await self.pool.close()
+        cache = self.pipeline.cache
+        if isinstance(cache, TieredCache):
+            await cache.settle()  # answers on their way to the disk
 
 
 def open_catalog(settings: Settings) -> Catalog:

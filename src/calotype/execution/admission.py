@@ -71,11 +71,10 @@ class Admission:
 
     async def settle(self, grace_s: float) -> bool:
         """Wait until nothing is in work; False if something is after that many seconds."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), grace_s)
-        except TimeoutError:
-            return False
-        return True
+        if not self._idle.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), grace_s)
+        return self._idle.is_set()
 
     def _refuse(self, why: str) -> None:
         wait_s = max(1.0, self._work_s / self._slots)

@@ -1,5 +1,6 @@
 """How much memory a picture needs, and what fits. Pure: measures nothing, asks nobody."""
 
+import math
 from dataclasses import dataclass
 
 from calotype.domain.image import RGB, Size
@@ -35,7 +36,7 @@ def picture_bytes(pixels: int, scale: float) -> int:
         pixels: of the input.
         scale: size of the result / size of the input, a side.
     """
-    return round(pixels * (INPUT_BYTES + OUTPUT_BYTES * scale * scale))
+    return math.ceil(pixels * (INPUT_BYTES + OUTPUT_BYTES * scale * scale))
 
 
 def fitting_shrink(size: Size, scale: float, footprint: Footprint, room_bytes: int) -> int:
@@ -55,15 +56,25 @@ def fitting_shrink(size: Size, scale: float, footprint: Footprint, room_bytes: i
         if footprint.work(shrink) <= left:
             return shrink
     most = largest_pixels(scale, footprint, room_bytes)
-    side = (most / size.pixels) ** 0.5
-    shape = f"{int(size.width_px * side)}x{int(size.height_px * side)}"
+    shape = f", such as {_shrunk(size, most)}" if most else ""
     raise PayloadTooLargeError(
         f"the picture is {size}; with {room_bytes // MIB} MiB for this model, at most {most}"
-        f" pixels are possible, such as {shape}"
+        f" pixels are possible{shape}"
     )
 
 
 def largest_pixels(scale: float, footprint: Footprint, room_bytes: int) -> int:
     """Return the pixels of the largest input that fits."""
     room = room_bytes - footprint.resident_bytes - footprint.work(footprint.shrinks)
-    return max(0, int(room / picture_bytes(1_000_000, scale) * 1_000_000))
+    most = max(0, int(room / (INPUT_BYTES + OUTPUT_BYTES * scale * scale)))
+    while most and picture_bytes(most, scale) > room:
+        most -= 1  # what was lost in rounding
+    return most
+
+
+def _shrunk(size: Size, most: int) -> Size:
+    """Return a size of about the same shape with at most that many pixels."""
+    side = (most / size.pixels) ** 0.5
+    height = max(1, int(size.height_px * side))
+    width = max(1, min(int(size.width_px * side), most // height))
+    return Size(height_px=min(height, most), width_px=width)

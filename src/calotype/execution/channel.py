@@ -14,7 +14,6 @@ Message = Mapping[str, Any]
 _LENGTH = struct.Struct("!I")
 _CHUNK_BYTES = 1 << 16
 _MAX_FDS = 16
-_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Channel:
@@ -57,9 +56,11 @@ class Channel:
             EOFError: the other side is gone.
         """
         try:
-            data, fds, _, _ = socket.recv_fds(self._end, _CHUNK_BYTES, _MAX_FDS, _CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(self._end, _CHUNK_BYTES, _MAX_FDS)
         except ConnectionError:
             data, fds = b"", []
+        for received in fds:
+            os.set_inheritable(received, False)
         self._fds.extend(fds)
         if not data:
             raise EOFError

@@ -66,7 +66,7 @@ class Crew:
     def key(self, job: Job) -> object:
         """Return what is equal for jobs that may share a batch."""
         batching = self.traits.batching if self.traits else None
-        return (self.model.id, id(job) if batching is None else batching.key(job))
+        return (id(self), id(job) if batching is None else batching.key(job))
 
     def enter(self) -> None:
         """Count a job in: the crew will not be let go before it leaves."""
@@ -110,6 +110,8 @@ class Crew:
         if self._hiring is not None:
             self._hiring.cancel()
             await asyncio.wait((self._hiring,))
+        if not self.ready.done():
+            self.ready.cancel()
         workers, self._free = self.workers, []
         await asyncio.gather(*(worker.close() for worker in workers))
 
@@ -129,10 +131,6 @@ class Crew:
             else:
                 self._fail(error)
             return
-        except asyncio.CancelledError:
-            if not self.ready.done():
-                self.ready.cancel()
-            raise
         self._hiring = None
         self.traits = worker.traits
         self._all.append(worker)

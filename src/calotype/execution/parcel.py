@@ -5,6 +5,7 @@ more; the pictures; then the pickled rest, which only the server writes. Answers
 server must not trust a process that a picture may have broken, with their pictures in a segment.
 """
 
+import os
 import pickle
 import time
 from collections.abc import Callable, Sequence
@@ -135,19 +136,26 @@ def open_answers(message: Message, fd: int | None, shelf: Shelf) -> list[Answer]
         LookupError: the same.
         OSError: their memory can't be mapped.
     """
+    wanted = bool(message.get("pictures")) and "kept" in message
+    if fd is not None and not wanted:
+        os.close(fd)
     kept = bool(message["kept"])
     segment = shelf.open(fd, kept=kept) if message["pictures"] else None
-    answers: list[Answer] = []
-    for one in message["answers"]:
-        if isinstance(one[0], str):
-            answers.append(error_of(one[0], str(one[1])))
-        elif segment is None:
-            raise ValueError("a picture's place, and no segment")
-        else:
-            start, h, w, has_alpha = one
-            image = read((int(start), int(h), int(w), bool(has_alpha)), segment)
-            answers.append(_copy(image) if kept else image)
-    return answers
+    return [_open_answer(one, segment, kept=kept) for one in message["answers"]]
+
+
+def _open_answer(told: Told, segment: Segment | None, *, kept: bool) -> Answer:
+    """Return one answer."""
+    if isinstance(told[0], str):
+        return error_of(told[0], str(told[1]))
+    if segment is None:
+        raise ValueError("a picture's place, and no segment")
+    start, h, w, has_alpha = told
+    size = segment.size_bytes
+    if not all(isinstance(n, int) and 0 <= n <= size for n in (start, h, w)) or not h or not w:
+        raise ValueError(f"not a place in {size} bytes: {told}")
+    image = read((int(start), int(h), int(w), bool(has_alpha)), segment)
+    return _copy(image) if kept else image
 
 
 def _copy(image: Image) -> Image:

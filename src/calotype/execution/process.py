@@ -209,12 +209,13 @@ class ProcessWorker:
         if self._channel is None:
             return
         try:
-            found = self._channel.receive()
+            for message, fd in self._channel.receive():
+                self._take(message, fd)
         except (EOFError, OSError):
             self._hung_up()
-            return
-        for message, fd in found:
-            self._take(message, fd)
+        except (ValueError, TypeError, LookupError) as error:
+            self._why = f"it sent what is no message: {error!r}"
+            self.kill()
 
     def _take(self, message: Message, fd: int | None) -> None:
         match message["is"], self._run:

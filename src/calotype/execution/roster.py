@@ -19,7 +19,8 @@ from calotype.execution.backoff import BackOff
 from calotype.execution.budget import MIB
 from calotype.execution.crew import Crew
 from calotype.execution.history import History
-from calotype.execution.worker import Worker, WorkerLostError
+from calotype.execution.loader import Loader
+from calotype.execution.worker import Worker
 from calotype.observe import metrics
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class Roster:
         on_failure: Callable[[Crew, Exception], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._make_worker, self._history, self._bounds = make_worker, history, bounds
+        self._history, self._bounds = history, bounds
+        self._loader = Loader(make_worker, history, clock)
         self._on_change, self._on_failure, self._clock = on_change, on_failure, clock
         self._crews: dict[str, Crew] = {}
         self._leaving: set[Crew] = set()
@@ -160,8 +162,8 @@ class Roster:
 
     def changed(self, crew: Crew) -> None:
         """A worker is free that wasn't, or one was lost."""
-        if not crew.workers and not crew.jobs and self._crews.get(crew.model.id) is crew:
-            self._forget(crew, "crash")
+        if not crew.workers and not crew.jobs:
+            self._discard(crew)
         self._on_change()
         self._show()
 
@@ -180,45 +182,19 @@ class Roster:
             delay_s = self.rest.failed(crew.model, error)
             logger.error("%s rests for %.0f s: %s", crew.model.id, delay_s, error)
         self._on_failure(crew, error)
-        if self._crews.get(crew.model.id) is crew:
-            self._forget(crew, "crash")
-            self._leaving.add(crew)
-            task = asyncio.create_task(crew.close(), name=f"close-{crew.model.id}")
-            task.add_done_callback(lambda _: self._leaving.discard(crew))
+        self._discard(crew)
 
     async def _hire(self, crew: Crew) -> Worker:
         """Load a worker, once there is room."""
         model = crew.model
         async with self._reserving(crew):
-            started_s = self._clock()
-            try:
-                worker = await self._loaded(model)
-            except WorkerLostError as error:
-                logger.warning("%s; it is loaded once more", error)
-                worker = await self._loaded(model)
-            took_s = self._clock() - started_s
-        resident = worker.usage.resident_bytes
-        self._history.loaded(model, took_s, resident)
-        metrics.LOAD.labels(model.id).observe(took_s)
-        precision = worker.traits.precision
-        size = f", {resident // MIB} MiB" if resident else ""
-        logger.info("loaded %s in %.2f s%s, precision %s", model.id, took_s, size, precision)
+            worker = await self._loader.load(model)
         try:
             self.check_size(model)
         except ForbiddenError:
             await worker.close()
             raise
         self.rest.succeeded(model)
-        return worker
-
-    async def _loaded(self, model: ModelSpec) -> Worker:
-        worker = self._make_worker(model)
-        try:
-            await worker.load()
-        except BaseException:
-            worker.kill()
-            await asyncio.shield(worker.close())
-            raise
         return worker
 
     @contextlib.asynccontextmanager
@@ -267,6 +243,14 @@ class Roster:
             self._leaving.discard(crew)
         logger.info("unloaded %s (%s)", crew.model.id, reason)
         self._show()
+
+    def _discard(self, crew: Crew) -> None:
+        """Let a model go that has crashed, with whatever of it is still on its way."""
+        if self._crews.get(crew.model.id) is crew:
+            self._forget(crew, "crash")
+            self._leaving.add(crew)
+            task = asyncio.create_task(crew.close(), name=f"close-{crew.model.id}")
+            task.add_done_callback(lambda _: self._leaving.discard(crew))
 
     def _forget(self, crew: Crew, reason: str) -> None:
         del self._crews[crew.model.id]

@@ -16,6 +16,7 @@ from calotype.execution.policy import BatchLimits, Run, Waiting, fair_order, nex
 from calotype.execution.worker import Answer, Worker, WorkerLostError
 from calotype.observe import metrics
 
+KNOWN_CALLERS = 1000
 MAX_ATTEMPTS = 2
 """Runs of a job whose worker is lost over it."""
 
@@ -159,12 +160,12 @@ class Scheduler:
         return []
 
     def _take_turn(self, caller: str) -> None:
-        """Note whose turn it was; who is not in the queue is forgotten."""
+        """Note whose turn it was; of very many callers, those who had theirs last are known."""
         self._turn += 1
-        if len(self._turns) > len(self._queue):
-            present = {place.waiting.caller for place in self._queue}
-            self._turns = {name: n for name, n in self._turns.items() if name in present}
+        self._turns.pop(caller, None)
         self._turns[caller] = self._turn
+        if len(self._turns) > KNOWN_CALLERS:
+            del self._turns[next(iter(self._turns))]
 
     def _leave(self, place: _Place) -> None:
         """Clear up after a caller, who may not have waited for the answer."""
@@ -210,6 +211,9 @@ class Scheduler:
                 crew.lose(worker)
                 self._retry(places, error)
                 return
+            except Exception:  # on our side of the worker, which is none the worse for it
+                crew.give_back(worker)
+                raise
             crew.give_back(worker)
             took_s = self.clock() - started_s
             self.watcher.ran(crew, worker, jobs, took_s)
