@@ -10,40 +10,29 @@ the machine does hits both; what counts is the median of the paired ratios.
 """
 
 import argparse
-import asyncio
 import hashlib
-import io
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import cast
 
-import numpy as np
 import uvicorn
 import uvloop
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+import pictures
+from http1 import post
+from load import throughput
+from server import free_port, wait_for
+
 SIDE_PX = 185
 """A PNG of noise this wide and high takes 100 kB."""
 
 PATHS = {"calotype": "/models/echo", "bare": "/"}
-
-
-def noise() -> bytes:
-    pixels = np.random.default_rng(1).integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def bare_app() -> Starlette:
@@ -81,63 +70,6 @@ def serve(which: str, port: int) -> None:
         )
 
 
-class Driver(asyncio.Protocol):
-    """Sends one request after the other over one connection."""
-
-    def __init__(self, request: bytes) -> None:
-        self._request = request
-        self._left = 0
-        self._head = b""
-        self.answers = 0
-        self.failures = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        if self._left == 0:
-            self._head += data
-            head, end, body = self._head.partition(b"\r\n\r\n")
-            if not end:
-                return
-            self._head = b""
-            lower = head.lower()
-            at = lower.index(b"content-length:") + 15
-            self._left = int(lower[at:].split(b"\r\n", 1)[0])
-            self.failures += b" 200 " not in head[:16]
-            data = body
-        self._left -= len(data)
-        if self._left == 0:
-            self.answers += 1
-            self._transport.write(self._request)
-
-
-async def drive(port: int, path: str, seconds: float, connections: int) -> float:
-    body = noise()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
-    loop = asyncio.get_running_loop()
-    drivers = [Driver(head.encode() + body) for _ in range(connections)]
-    transports = [
-        (await loop.create_connection(lambda one=one: one, "127.0.0.1", port))[0]  # type: ignore[misc]
-        for one in drivers
-    ]
-    await asyncio.sleep(0.5)  # the first answers are computed, and everything warms up
-    before, started_s = sum(one.answers for one in drivers), time.perf_counter()
-    await asyncio.sleep(seconds)
-    rate = (sum(one.answers for one in drivers) - before) / (time.perf_counter() - started_s)
-    for transport in transports:
-        transport.close()
-    assert not any(one.failures for one in drivers), "a request failed"
-    return rate
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def measure(which: str, seconds: float, connections: int) -> float:
     port = free_port()
     me = [sys.executable, str(Path(__file__).resolve())]
@@ -157,19 +89,6 @@ def measure(which: str, seconds: float, connections: int) -> float:
             return float(done.stdout)
         finally:
             server.terminate()
-
-
-def wait_for(url: str) -> None:
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310
-        except urllib.error.HTTPError:
-            return  # the bare route takes POST only
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise SystemExit(f"{url} did not come up")
 
 
 def compare(seconds: float, rounds: int, connections: int) -> None:
@@ -199,7 +118,8 @@ def main() -> None:
     if told.serve:
         serve(told.serve, told.port)
     elif told.drive:
-        print(uvloop.run(drive(told.port, PATHS[told.drive], told.seconds, told.connections)))
+        request = post(PATHS[told.drive], pictures.noise(SIDE_PX, SIDE_PX, seed=1), {})
+        print(uvloop.run(throughput(told.port, request, told.connections, told.seconds)))
     else:
         compare(told.seconds, told.rounds, told.connections)
 

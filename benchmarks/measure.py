@@ -1,10 +1,11 @@
 """Timing side by side: A B A B, so that a noisy machine disturbs both alike."""
 
+import math
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def table(timings: list[Timing]) -> str:
         versus = "" if timing is ours else f"{middle:.2f}x ({low:.2f}-{high:.2f})"
         rows.append(f"| {timing.name} | {timing.median_s:.3f} s | {versus} |")
     return "\n".join(rows)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the value that so many percent are not above; not a number if there are none."""
+    if not values:
+        return float("nan")
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def machine() -> str:

@@ -10,12 +10,14 @@
     - UnauthorizedError
     - ForbiddenError
     - UnknownModelError
+    - UnknownRequestError
   x CapacityError         nobody's fault; the caller may retry
     - RateLimitedError
     - QueueFullError
     - ModelLoadingError
     - DeadlineExceededError
     - ShuttingDownError
+    - RequestCancelledError
   x BackendError          the model's fault; detail goes to the log only
     - ModelCrashedError
     - OutOfMemoryError
@@ -106,6 +108,12 @@ class UnknownModelError(RequestError):
     kind = "unknown_model"
 
 
+class UnknownRequestError(RequestError):
+    """No request of that id is in work: it is done, or there never was one."""
+
+    kind = "unknown_request"
+
+
 class CapacityError(CalotypeError):
     """Nobody's fault; the caller may retry."""
 
@@ -138,6 +146,12 @@ class ShuttingDownError(CapacityError):
     """The server is draining."""
 
     kind = "shutting_down"
+
+
+class RequestCancelledError(CapacityError):
+    """An operator stopped the work; the same request may be sent again."""
+
+    kind = "cancelled"
 
 
 class BackendError(CalotypeError):

@@ -1,9 +1,11 @@
 """A whole server in this process, with fake models, and a client for it."""
 
+import asyncio
 import base64
 import contextlib
 import io
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,13 @@ from calotype.api.tokens import TokenStore
 from calotype.assembly import TOKENS_FILE, Services, assemble, create_server
 from calotype.catalog.catalog import Catalog
 from calotype.domain.model import ModelSpec, ParamSpec
+from calotype.observe.metrics import REGISTRY
 from calotype.settings import Settings
+
+SOON_S = 20.0
+"""Far more than what a test waits for takes; what hangs fails."""
+LONG: dict[str, float] = {"step_s": 0.02, "steps": 100_000}
+"""Options of a fake model whose run only a cancellation ends."""
 
 INVERT = ParamSpec(name="invert", type="boolean", help="swaps light and dark", default=False)
 STRENGTH = ParamSpec(
@@ -132,3 +140,72 @@ def problem_of(response: httpx.Response) -> tuple[int, str, str]:
     if response.status_code == 503:
         assert int(response.headers["retry-after"]) >= 1
     return response.status_code, body["error_type"], body["error"]
+
+
+class Gate:
+    """Where fake models that sleep, as they load or run, wait until the test opens it."""
+
+    def __init__(self) -> None:
+        self._reached, self._opened = threading.Event(), threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, in the place of ``time.sleep``."""
+        if seconds:
+            self._reached.set()
+            self._opened.wait(SOON_S)
+
+    def open(self) -> None:
+        """Let everybody pass, now and later."""
+        self._opened.set()
+
+    async def reached(self) -> None:
+        """Wait until a model waits here."""
+
+        async def true() -> bool:
+            return self._reached.is_set()
+
+        await until(true)
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for something that the test can only ask for."""
+    async with asyncio.timeout(SOON_S):
+        while not await true():  # noqa: ASYNC110  the server has no event for it
+            await asyncio.sleep(0.005)
+
+
+def jobs() -> float:
+    """Jobs in work, those included that wait for their model."""
+    return REGISTRY.get_sample_value("calotype_queue_jobs") or 0.0
+
+
+async def state(server: Server, model: str) -> str:
+    """Return the state of a model."""
+    return str((await server.client.get(f"/models/{model}")).json()["state"])
+
+
+async def in_work(server: Server, model: str, number: int = 1, wanted: str = "loaded") -> None:
+    """Wait until so many jobs are in work, and a model is in that state."""
+
+    async def true() -> bool:
+        return jobs() == number and await state(server, model) == wanted
+
+    await until(true)
+
+
+def begin(
+    server: Server,
+    name: str,
+    model: str = "slow",
+    seed: int = 0,
+    headers: dict[str, str] | None = None,
+) -> asyncio.Task[httpx.Response]:
+    """Begin to send a picture, under an id of the test's choice."""
+    told = {"x-request-id": name, **(headers or {})}
+    return asyncio.create_task(server.run(model, picture(seed=seed), told))
+
+
+async def command(server: Server, path: str, **headers: str) -> httpx.Response:
+    """Post without a body."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await server.client.post(path, headers=named)

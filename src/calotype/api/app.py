@@ -14,17 +14,19 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from calotype.api.auth import Authenticator, Caller
+from calotype.api.command import Commands
 from calotype.api.control import Control
 from calotype.api.document import json_response
 from calotype.api.exchange import Doorway
 from calotype.api.gate import Gate
 from calotype.api.inference import Inference
+from calotype.api.inflight import InFlight
 from calotype.api.limits import RateLimiter
 from calotype.api.lookup import Lookup
 from calotype.api.openapi import describe
 from calotype.api.operation import Operation
 from calotype.api.problems import refusal
-from calotype.api.routes import Path, guarded_paths, open_paths
+from calotype.api.routes import Path, command_paths, guarded_paths, open_paths
 from calotype.domain.text import printable
 from calotype.errors import CalotypeError
 from calotype.pipeline import Pipeline
@@ -57,8 +59,7 @@ def create_app(
         stop: lets running requests finish.
     """
     gate = Gate(authenticator=authenticator, limiter=limiter)
-    operation = Operation(pipeline=pipeline, control=control, settings=settings)
-    paths = _paths(pipeline, settings, gate, operation)
+    paths = _paths(pipeline, control, settings, gate)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -82,11 +83,20 @@ def create_app(
     return app
 
 
-def _paths(pipeline: Pipeline, settings: Settings, gate: Gate, operation: Operation) -> list[Path]:
-    """Return every route."""
-    inference = Inference(pipeline=pipeline, settings=settings, gate=gate)
+def _paths(pipeline: Pipeline, control: Control, settings: Settings, gate: Gate) -> list[Path]:
+    """Return every route, those first that win over others."""
+    in_flight = InFlight()
+    inference = Inference(
+        pipeline=pipeline, control=control, in_flight=in_flight, settings=settings, gate=gate
+    )
+    commands = Commands(pipeline=pipeline, control=control, in_flight=in_flight, settings=settings)
+    operation = Operation(pipeline=pipeline, control=control, settings=settings)
     lookup = Lookup(pipeline=pipeline)
-    paths = open_paths(inference, operation) + guarded_paths(gate, lookup, operation)
+    paths = [
+        *command_paths(gate, commands, inference, pipeline),
+        *open_paths(inference, operation),
+        *guarded_paths(gate, lookup, operation),
+    ]
 
     def openapi(request: Request, caller: Caller) -> Response:
         del request

@@ -65,6 +65,20 @@ def require(caller: Caller, model_id: str, alias: str = "") -> None:
         )
 
 
+def require_admin(caller: Caller, deed: str) -> None:
+    """Refuse a caller that does not operate the server.
+
+    Args:
+        caller: who asks.
+        deed: what for, e.g. ``load models``.
+
+    Raises:
+        ForbiddenError: its token lacks the scope.
+    """
+    if not caller.has_scope("admin"):
+        raise ForbiddenError(f"Token {caller.name} may not {deed}: it lacks the scope 'admin'")
+
+
 class Authenticator:
     """Tell callers by their tokens, from a copy of the token file in memory.
 

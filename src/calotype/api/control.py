@@ -3,6 +3,10 @@
 from typing import Protocol
 
 from calotype.domain.model import ModelSpec
+from calotype.errors import ShuttingDownError
+
+BACK_AFTER_S = 5.0
+"""After which a server that ends may be back."""
 
 
 class Control(Protocol):
@@ -24,3 +28,18 @@ class Control(Protocol):
     def draining(self) -> bool:
         """Whether no more work is taken, because the end is near."""
         ...
+
+
+def shutting_down() -> ShuttingDownError:
+    """Return what is told to a client whose work the end of the server stops."""
+    return ShuttingDownError("the server is shutting down", retry_after_s=BACK_AFTER_S)
+
+
+def refuse_draining(control: Control) -> None:
+    """Refuse work that would not be taken any more.
+
+    Raises:
+        ShuttingDownError: the server drains.
+    """
+    if control.draining:
+        raise shutting_down()

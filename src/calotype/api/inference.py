@@ -6,8 +6,10 @@ from starlette.types import Receive, Scope, Send
 
 from calotype.api.answer import Answers, not_modified, without_content
 from calotype.api.auth import require
+from calotype.api.control import Control, refuse_draining
 from calotype.api.exchange import KEY, Exchange
 from calotype.api.gate import Gate
+from calotype.api.inflight import InFlight
 from calotype.api.presence import while_present
 from calotype.api.wire import read_request
 from calotype.domain.request import ImageResponse
@@ -22,12 +24,23 @@ class Inference:
 
     Args:
         pipeline: serves what can be read.
+        control: knows whether the server drains.
+        in_flight: told of each request in work.
         settings: limits and defaults.
         gate: tells who may.
     """
 
-    def __init__(self, *, pipeline: Pipeline, settings: Settings, gate: Gate) -> None:
-        self._pipeline, self._settings, self._gate = pipeline, settings, gate
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        control: Control,
+        in_flight: InFlight,
+        settings: Settings,
+        gate: Gate,
+    ) -> None:
+        self._pipeline, self._control, self._in_flight = pipeline, control, in_flight
+        self._settings, self._gate = settings, gate
         self._answers = Answers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,15 +50,17 @@ class Inference:
             CalotypeError: it cannot be served.
             ClientGoneError: its client left.
         """
+        refuse_draining(self._control)  # before the body, which may be long
         exchange: Exchange = scope[KEY]
         caller = self._gate.admit(exchange)
         model = self._pipeline.catalog.get(model_name(scope))
         exchange.model = model.id
         require(caller, model.id, model.alias)
-        request, warnings = await read_request(
-            exchange, receive, model, caller.name, self._settings
-        )
-        response = await while_present(self._pipeline.run(request), receive)
+        with self._in_flight.holding(exchange.request_id, model.id) as entry:
+            request, warnings = await read_request(
+                exchange, receive, model, caller.name, self._settings, hooks=entry.hooks
+            )
+            response = await while_present(self._pipeline.run(request), receive)
         exchange.cache = response.cache
         await self._send(exchange, response, warnings, send)
 

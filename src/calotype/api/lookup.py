@@ -18,6 +18,8 @@ TASK = "image-to-image"
 """The one task of the API that this server has; a model's own is narrower."""
 
 _INFO = "/info"
+_STATES = {"loaded": "Loaded", "too_large": "TooBig"}
+"""As the API's clients know them; any other is ``Loadable``."""
 _Found = tuple[ModelSpec, ModelStatus]
 
 
@@ -51,7 +53,7 @@ class Lookup:
         on_gpu = {"gpu": {"gpu": "gpu", "count": 1}}
         answer = {
             "loaded": status.state == "loaded",
-            "state": "Loaded" if status.state == "loaded" else "Loadable",
+            "state": _STATES.get(status.state, "Loadable"),
             "compute_type": "cpu" if status.device == "cpu" else on_gpu,
             "framework": spec.backend,
         }
@@ -106,6 +108,9 @@ def _summary(spec: ModelSpec, status: ModelStatus) -> dict[str, object]:
         "description": spec.description,
         "license": spec.licence,
         "state": status.state,
+        "resident_bytes": status.resident_bytes,
+        "estimated_load_s": _seconds(status.estimated_load_s),
+        "retry_after_s": _seconds(status.retry_after_s),
         "parameters": json_schema(spec),
     }
 
@@ -121,8 +126,11 @@ def _details(spec: ModelSpec, status: ModelStatus) -> dict[str, object]:
         "size_bytes": spec.size_bytes,
         "device": status.device,
         "precision": status.precision or None,
-        "estimated_load_s": status.estimated_load_s,
     }
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _hub(spec: ModelSpec, status: ModelStatus) -> dict[str, object]:

@@ -21,6 +21,11 @@ _REQUEST_HEADERS: dict[str, tuple[str, Json]] = {
     "x-request-id": ("kept and echoed", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}),
     "if-none-match": ("etags the client has answers of", {"type": "string"}),
 }
+_PATH_PARAMETERS = {
+    "id": "a model: NAME or ORG/NAME",
+    "name": "a framework",
+    "request_id": "the x-request-id of a request in work",
+}
 _ANSWER_HEADERS = {
     "etag": "strong validator of the picture",
     "x-request-id": "id of this request in the server's log",
@@ -83,13 +88,14 @@ def _operation(path: Path, models: Sequence[str]) -> Json:
     """Describe one method of one path."""
     operation: Json = {"summary": path.summary, "responses": _responses(path)}
     if path.guarded:
-        operation["security"] = [{}, {"token": []}]
-    parameters = [_parameter(name) for name in ("id", "name") if f"{{{name}" in path.path]
+        # Since 3.1 the list may name roles for schemes other than OAuth, too.
+        operation["security"] = [{}, {"token": [path.scope] if path.scope else []}]
+    parameters = [_parameter(name) for name in _PATH_PARAMETERS if f"{{{name}" in path.path]
+    read = _REQUEST_HEADERS if path.answer == "picture" else path.headers
+    for name in read:
+        text, schema = _REQUEST_HEADERS[name]
+        parameters.append({"name": name, "in": "header", "description": text, "schema": schema})
     if path.answer == "picture":
-        parameters += [
-            {"name": name, "in": "header", "description": text, "schema": schema}
-            for name, (text, schema) in _REQUEST_HEADERS.items()
-        ]
         operation["requestBody"] = _body(models)
     if parameters:
         operation["parameters"] = parameters
@@ -97,8 +103,7 @@ def _operation(path: Path, models: Sequence[str]) -> Json:
 
 
 def _parameter(name: str) -> Json:
-    text = "a model: NAME or ORG/NAME" if name == "id" else "a framework"
-    schema = {"type": "string"}
+    text, schema = _PATH_PARAMETERS[name], {"type": "string"}
     return {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
 
 

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from calotype.api.auth import Caller
-from calotype.api.control import Control
+from calotype.api.control import Control, refuse_draining
 from calotype.api.document import json_response
 from calotype.api.problems import refusal
 from calotype.domain.request import FORMATS
-from calotype.errors import ForbiddenError, ShuttingDownError
+from calotype.errors import ForbiddenError
 from calotype.observe import metrics
 from calotype.pipeline import Pipeline
 from calotype.settings import Settings
@@ -35,7 +35,12 @@ SHOWN_SETTINGS = (
 )
 """What a client may want to know; no folders, no addresses."""
 
-_RETRY_FAILED_S = 10.0
+_NOT_READY = {
+    "failed": "could not be loaded; the server's log says why",
+    "too_large": "does not fit the memory budget",
+}
+_RETRY_S = 10.0
+"""Where it isn't known when a model is tried again."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -63,17 +68,18 @@ class Operation:
             ShuttingDownError: the server drains.
         """
         del request
-        if self.control.draining:
-            raise ShuttingDownError("the server is shutting down", retry_after_s=5)
+        refuse_draining(self.control)
         spec, status = self.pipeline.model("")
         body = {"state": status.state, "model": spec.id}
-        if status.state != "failed":
+        why = _NOT_READY.get(status.state)
+        if why is None:
             return json_response({"status": "ready", **body})
+        known_s = status.retry_after_s
         return refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "not_ready",
-            f"Model {spec.name} could not be loaded; the server's log says why",
-            retry_after_s=_RETRY_FAILED_S,
+            f"Model {spec.name} {why}",
+            retry_after_s=_RETRY_S if known_s is None else known_s,
             extra={"status": "failed", **body},
         )
 

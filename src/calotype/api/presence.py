@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-from calotype.errors import ShuttingDownError
+from calotype.api.control import shutting_down
 
 T = TypeVar("T")
 
@@ -36,10 +36,10 @@ async def while_present(work: Coroutine[Any, Any, T], receive: Receive) -> T:
         if not task.done():
             task.cancel()
             await asyncio.wait((task,))
-            if not task.cancelled():
-                task.exception()  # nobody is left to look at it, and asyncio would complain
+        if not task.cancelled():
+            task.exception()  # where nobody is left to look at it, asyncio would complain
     if task.cancelled():
-        raise ShuttingDownError("the server is shutting down", retry_after_s=5)
+        raise shutting_down()
     return task.result()
 
 

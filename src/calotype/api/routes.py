@@ -9,10 +9,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from calotype.api.command import Commands, Verb
 from calotype.api.gate import Gate
 from calotype.api.inference import Inference
 from calotype.api.lookup import Lookup
 from calotype.api.operation import Operation
+from calotype.pipeline import Pipeline
 
 Kind = Literal["picture", "json", "text"]
 
@@ -29,10 +31,46 @@ class Path:
     answer: Kind = "json"
     guarded: bool = True
     """Whether it needs a token where there are tokens."""
+    scope: str = ""
+    """What that token must have; empty where the endpoint decides."""
+    headers: tuple[str, ...] = ()
+    """Request headers that it reads; a picture's endpoint reads all."""
 
     def route(self) -> Route:
         """Return it as starlette takes it."""
         return Route(self.path, self.endpoint, methods=[self.method])
+
+
+def command_paths(
+    gate: Gate, commands: Commands, inference: Inference, pipeline: Pipeline
+) -> list[Path]:
+    """Return what operators steer the server by; to be listed before what runs models."""
+
+    def steer(
+        path: str, endpoint: ASGIApp | Callable[[Request], Awaitable[Response]], summary: str
+    ) -> Path:
+        headers = ("x-deadline-ms",) if "{id" in path else ()
+        return Path(
+            method="POST",
+            path=path,
+            endpoint=endpoint,
+            summary=summary,
+            scope="admin",
+            headers=headers,
+        )
+
+    load = gate.guard_admin(commands.load, "load models")
+    unload = gate.guard_admin(commands.unload, "unload models")
+    cancel = gate.guard_admin(commands.cancel, "cancel requests")
+    return [
+        steer("/models/{id:path}/load", Verb("load", load, inference, pipeline), "Load a model"),
+        steer(
+            "/models/{id:path}/unload",
+            Verb("unload", unload, inference, pipeline),
+            "Unload a model once its jobs are done",
+        ),
+        steer("/requests/{request_id}/cancel", cancel, "Cancel the requests of an id"),
+    ]
 
 
 def open_paths(inference: Inference, operation: Operation) -> list[Path]:

@@ -10,13 +10,19 @@ from calotype.api.exchange import Exchange
 from calotype.api.header import read_wishes
 from calotype.api.negotiation import accepted_formats
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import ImageFormat, ImageRequest
+from calotype.domain.request import Hooks, ImageFormat, ImageRequest
 from calotype.errors import DeadlineExceededError
 from calotype.settings import Settings
 
 
 async def read_request(
-    exchange: Exchange, receive: Receive, model: ModelSpec, caller: str, settings: Settings
+    exchange: Exchange,
+    receive: Receive,
+    model: ModelSpec,
+    caller: str,
+    settings: Settings,
+    *,
+    hooks: Hooks,
 ) -> tuple[ImageRequest, tuple[str, ...]]:
     """Read a request to its last byte.
 
@@ -26,6 +32,7 @@ async def read_request(
         model: the one that will run.
         caller: name of the token.
         settings: limits and defaults.
+        hooks: of its job to be.
 
     Returns:
         The request, and warnings of what was ignored in it.
@@ -55,6 +62,7 @@ async def read_request(
         deadline_s=exchange.started_s + wishes.deadline_s,
         caller=caller,
         request_id=exchange.request_id,
+        hooks=hooks,
     )
     return request, payload.warnings
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from calotype.domain.model import ModelSpec
-from calotype.errors import CalotypeError, ConfigError, ModelCrashedError
+from calotype.errors import ConfigError, ModelCrashedError
 
 FIRST_S = 10.0
 LONGEST_S = 300.0
@@ -15,7 +15,7 @@ LONGEST_S = 300.0
 class _Rest:
     """Why a model rests, and how long."""
 
-    error: CalotypeError
+    error: Exception
     delay_s: float
     until_s: float
 
@@ -31,7 +31,7 @@ class BackOff:
         self._clock = clock
         self._rests: dict[str, _Rest] = {}
 
-    def failed(self, model: ModelSpec, error: CalotypeError) -> float:
+    def failed(self, model: ModelSpec, error: Exception) -> float:
         """Note a failure; return how many seconds the model rests."""
         before = self._rests.get(model.id)
         delay_s = min(2 * before.delay_s, LONGEST_S) if before else FIRST_S

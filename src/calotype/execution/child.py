@@ -122,9 +122,13 @@ def serve(channel: Channel) -> None:
     channel.send({"is": "loaded", **describe_traits(backend)})
     while True:
         for message, fd in channel.receive():
-            segment = inbox.open(fd, kept=message["kept"])
-            answers = _run(channel, backend, spec, message, segment)
-            _answer(channel, spec, answers, outbox)
+            # In one expression: between batches, nothing here may hold on to pictures.
+            _answer(
+                channel,
+                spec,
+                _run(channel, backend, spec, message, inbox.open(fd, kept=message["kept"])),
+                outbox,
+            )
 
 
 def _run(

@@ -47,6 +47,8 @@ class Crew:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the first worker is there, or could not be loaded."""
         self.traits: Traits | None = None
+        self.rest_bytes = 0
+        """What a worker held between its last two runs; 0: not measured."""
 
     @property
     def jobs(self) -> int:
@@ -66,7 +68,7 @@ class Crew:
     def key(self, job: Job) -> object:
         """Return what is equal for jobs that may share a batch."""
         batching = self.traits.batching if self.traits else None
-        return (id(self), id(job) if batching is None else batching.key(job))
+        return (id(self), id(job) if batching is None else (job.shrink, batching.key(job)))
 
     def enter(self) -> None:
         """Count a job in: the crew will not be let go before it leaves."""
@@ -76,8 +78,16 @@ class Crew:
     def leave(self) -> None:
         """Count a job out."""
         self._jobs -= 1
-        if not self._jobs:
-            self._idle.set()
+        if self._jobs:
+            return
+        self._idle.set()
+        if self.is_gone:
+            self._watcher.changed(self)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has no worker, none on its way, and nobody who would want one."""
+        return not self._all and not self._jobs and self._hiring is None
 
     @property
     def has_free(self) -> bool:

@@ -18,6 +18,8 @@ BASE_S = 0.5
 BASE_BYTES = 100_000_000
 BYTES_PER_WEIGHT = 2.5
 """First guess of a worker's memory: an engine, and the weights while they are being compiled."""
+NEWS = 0.1
+"""Share of change that is worth remembering."""
 FIRST_SERVICE_S = 1.0
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ class _Record:
     loads_s: list[float] = field(default_factory=list)
     resident_bytes: int = 0
     """After its last load; 0: not measured."""
+    rest_bytes: int = 0
+    """While it did nothing, between two runs, when that was looked at last."""
 
 
 class History:
@@ -45,9 +49,21 @@ class History:
 
     def loaded(self, model: ModelSpec, seconds: float, resident_bytes: int = 0) -> None:
         """Remember a load."""
-        record = self._records.setdefault(model.id, _Record())
+        record = self._records.setdefault(_key(model), _Record())
         record.loads_s = [*record.loads_s, round(seconds, 3)][-KEPT:]
-        record.resident_bytes = resident_bytes
+        record.resident_bytes = resident_bytes or record.resident_bytes
+        self._write()
+
+    def rested(self, model: ModelSpec, resident_bytes: int) -> None:
+        """Remember what a worker held after a run: engines take some memory only then."""
+        record = self._records.setdefault(_key(model), _Record())
+        news = abs(resident_bytes - record.rest_bytes) > record.rest_bytes * NEWS
+        if news:
+            record.rest_bytes = resident_bytes
+            self._write()
+
+    def _write(self) -> None:
+        """Keep everything for the next start."""
         if self._file is None:
             return
         content = {name: asdict(one) for name, one in self._records.items()}
@@ -59,19 +75,20 @@ class History:
 
     def load_s(self, model: ModelSpec) -> float:
         """Return the median of the model's past loads, or a guess from the size of its files."""
-        record = self._records.get(model.id)
+        record = self._records.get(_key(model))
         if record and record.loads_s:
             return median(record.loads_s)
         return BASE_S + model.size_bytes / BYTES_PER_S
 
     def resident_bytes(self, model: ModelSpec) -> int:
-        """Return the memory of a worker after its load, measured or guessed."""
-        measured = self.measured_bytes(model)
+        """Return the memory to expect of a worker that does nothing, measured or guessed."""
+        record = self._records.get(_key(model), _Record())
+        measured = max(record.resident_bytes, record.rest_bytes)
         return measured or round(BASE_BYTES + model.size_bytes * BYTES_PER_WEIGHT)
 
     def measured_bytes(self, model: ModelSpec) -> int:
         """Return the memory of a worker after its last load; 0: never measured."""
-        record = self._records.get(model.id)
+        record = self._records.get(_key(model))
         return record.resident_bytes if record else 0
 
     def served(self, model: ModelSpec, seconds: float) -> None:
@@ -84,6 +101,11 @@ class History:
         if known is None:
             known = deque(s for times in self._services.values() for s in times)
         return sum(known) / len(known) if known else FIRST_SERVICE_S
+
+
+def _key(model: ModelSpec) -> str:
+    """Name a model closely enough that what was measured of it still holds."""
+    return f"{model.id} {model.revision}"
 
 
 def _read(file: Path | None) -> dict[str, _Record]:
@@ -99,7 +121,7 @@ def _read(file: Path | None) -> dict[str, _Record]:
 
 
 def _record(one: dict[str, object]) -> _Record:
-    loads, resident = one["loads_s"], one["resident_bytes"]
-    if not isinstance(loads, list) or not isinstance(resident, int):
+    loads, resident, rest = one["loads_s"], one["resident_bytes"], one["rest_bytes"]
+    if not isinstance(loads, list) or not isinstance(resident, int) or not isinstance(rest, int):
         raise TypeError(f"not a record: {one}")
-    return _Record([float(s) for s in loads][-KEPT:], resident)
+    return _Record([float(s) for s in loads][-KEPT:], resident, rest)

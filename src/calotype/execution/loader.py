@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from calotype.domain.model import ModelSpec
+from calotype.errors import CalotypeError, ModelCrashedError
 from calotype.execution.budget import MIB
 from calotype.execution.history import History
 from calotype.execution.worker import Worker, WorkerLostError
@@ -36,14 +37,14 @@ class Loader:
 
         Raises:
             CalotypeError: it can't be loaded.
-            WorkerLostError: it was lost twice.
         """
         started_s = self._clock()
         try:
-            worker = await self._try(model)
-        except WorkerLostError as error:
-            logger.warning("%s; it is loaded once more", error)
-            worker = await self._try(model)
+            worker = await self._again(model)
+        except CalotypeError:
+            raise
+        except Exception as error:
+            raise ModelCrashedError(f"{model.id} can't be loaded: {error!r}") from error
         took_s, resident = self._clock() - started_s, worker.usage.resident_bytes
         self._history.loaded(model, took_s, resident)
         metrics.LOAD.labels(model.id).observe(took_s)
@@ -51,6 +52,13 @@ class Loader:
         precision = worker.traits.precision
         logger.info("loaded %s in %.2f s%s, precision %s", model.id, took_s, size, precision)
         return worker
+
+    async def _again(self, model: ModelSpec) -> Worker:
+        try:
+            return await self._try(model)
+        except WorkerLostError as error:
+            logger.warning("%s; it is loaded once more", error)
+            return await self._try(model)
 
     async def _try(self, model: ModelSpec) -> Worker:
         worker = self._make_worker(model)

@@ -1,14 +1,21 @@
 """Runs jobs of many models on one device. Implements ``Runner`` and ``Control``."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from calotype.domain.model import ModelSpec, ModelStatus
 from calotype.domain.request import Job, Outcome
-from calotype.errors import ForbiddenError, ModelCrashedError, ModelLoadingError
+from calotype.errors import (
+    ForbiddenError,
+    ModelCrashedError,
+    ModelLoadingError,
+    RequestCancelledError,
+)
 from calotype.execution.admission import Admission
 from calotype.execution.budget import Footprint, fitting_shrink, largest_pixels, picture_bytes
 from calotype.execution.crew import Crew
@@ -21,6 +28,8 @@ from calotype.observe import metrics
 
 logger = logging.getLogger(__name__)
 
+LOOKED_BACK = 4
+"""Runs by which the memory of the next is judged: the first one takes more, which stays."""
 HOPELESS_JOBS = 3
 """After so many jobs in a row that took their workers along twice, the model rests."""
 
@@ -46,7 +55,8 @@ class Capacity:
 class _Notes:
     """What was seen of a model while it ran."""
 
-    work_bytes: int = 0
+    work_bytes: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKED_BACK))
+    """What runs of whole tiles needed beside what the worker holds and the pictures."""
     scale: float = 0.0
     hopeless: int = 0
 
@@ -100,12 +110,8 @@ class Pool:
         """
         model = job.model
         with self._admission.holding(job, self.expected_s(job)):
-            crew = await self._ready(job)
-            crew.enter()
-            try:
+            async with self._crew(job) as crew:
                 outcome = await self._scheduler.submit(await self._fitted(job, crew), crew)
-            finally:
-                crew.leave()
         notes = self._notes_of(model)
         notes.hopeless = 0
         notes.scale = (outcome.image.size.pixels / job.image.size.pixels) ** 0.5
@@ -135,7 +141,7 @@ class Pool:
             left_s = max(0.0, load_s - (self._clock() - self._roster.load_began_s(model)))
             return ModelStatus(state="loading", estimated_load_s=left_s)
         rest = self._roster.rest
-        if (rests_s := rest.left_s(model)) is not None:
+        if rests_s := rest.left_s(model):  # once that is over, it is as good as never tried
             return ModelStatus(
                 state="failed",
                 estimated_load_s=load_s,
@@ -157,11 +163,19 @@ class Pool:
         """Load a model now.
 
         Raises:
+            RequestCancelledError: it was unloaded meanwhile.
             CalotypeError: it can't be loaded.
         """
         self._roster.rest.succeeded(model)  # who asks for it by name has mended what was wrong
-        await asyncio.wait((ready := self._roster.crew(model).ready,))
-        ready.result()
+        crew = self._roster.crew(model)
+        crew.enter()
+        try:
+            if not await self._loaded(crew):
+                self._roster.check_open()
+                name = model.name
+                raise RequestCancelledError(f"Model {name} was unloaded while it was loaded")
+        finally:
+            crew.leave()
 
     async def unload(self, model: ModelSpec) -> None:
         """Let a model's jobs finish, and give its memory back; nothing if it isn't loaded."""
@@ -192,7 +206,9 @@ class Pool:
         footprint = self._footprint(crew)
         if not footprint.work_bytes:
             return self._capacity.batch
-        most = largest_pixels(self._scale(crew.model), footprint, self._roster.room_bytes(crew))
+        # Each job was given a tile that fits it alone, most of them the whole one.
+        whole, room = replace(footprint, shrinks=0), self._roster.room_bytes(crew)
+        most = largest_pixels(self._scale(crew.model) or 1.0, whole, room)
         return replace(self._capacity.batch, max_pixels=min(self._capacity.batch.max_pixels, most))
 
     def expected_s(self, job: Job) -> float:
@@ -204,13 +220,15 @@ class Pool:
         metrics.BATCH.labels(crew.model.id).observe(len(jobs))
         for _ in jobs:
             self._history.served(crew.model, seconds / len(jobs))
-        usage, notes = worker.usage, self._notes_of(crew.model)
-        if not usage.peak_bytes or jobs[0].shrink:
+        usage, scale = worker.usage, self._scale(crew.model, jobs[0])
+        if usage.rest_bytes:
+            crew.rest_bytes = usage.rest_bytes
+            self._history.rested(crew.model, usage.rest_bytes)
+        if not usage.peak_bytes or jobs[0].shrink or not scale:
             return
-        base = self._history.resident_bytes(crew.model)
-        pixels = sum(job.image.size.pixels for job in jobs)
-        work = usage.peak_bytes - base - picture_bytes(pixels, self._scale(crew.model, jobs[0]))
-        notes.work_bytes = max(notes.work_bytes, work)
+        rest = usage.rest_bytes or self._history.measured_bytes(crew.model)
+        pictures = picture_bytes(sum(job.image.size.pixels for job in jobs), scale)
+        self._notes_of(crew.model).work_bytes.append(usage.peak_bytes - rest - pictures)
 
     def gave_up(self, crew: Crew, error: Exception) -> None:
         """Let a model rest that does nothing but crash."""
@@ -222,28 +240,38 @@ class Pool:
                 crew, ModelCrashedError(f"{error}, {HOPELESS_JOBS} times in a row")
             )
 
-    async def _ready(self, job: Job) -> Crew:
-        """Return the model's crew, waiting for the model as long as the job does."""
+    @contextlib.asynccontextmanager
+    async def _crew(self, job: Job) -> AsyncIterator[Crew]:
+        """Hold on to the model's crew, waiting for the model as long as the job does."""
         until_s = self._clock() + self._capacity.hold_s
         while True:
             crew = self._roster.crew(job.model)
-            patience_s = None if job.wait_for_model else max(0.0, until_s - self._clock())
-            if not crew.ready.done():
-                await asyncio.wait((crew.ready,), timeout=patience_s)
-            if not crew.ready.done():
-                left_s = self.status(job.model).estimated_load_s or 1.0
-                text = f"Model {job.model.name} is currently loading"
-                raise ModelLoadingError(text, retry_after_s=left_s)
-            if crew.ready.cancelled():
-                continue  # it was unloaded while it was being loaded
-            crew.ready.result()
-            if self._roster.find(job.model) is crew:
-                return crew
+            crew.enter()  # before it is loaded, lest it be unloaded at once for another
+            try:
+                patience_s = None if job.wait_for_model else max(0.0, until_s - self._clock())
+                if await self._loaded(crew, patience_s):
+                    yield crew
+                    return
+            finally:
+                crew.leave()
+
+    async def _loaded(self, crew: Crew, patience_s: float | None = None) -> bool:
+        """Wait until a crew has its first worker; False if it was unloaded before that."""
+        if not crew.ready.done():
+            await asyncio.wait((crew.ready,), timeout=patience_s)
+        if not crew.ready.done():
+            left_s = self.status(crew.model).estimated_load_s or 1.0
+            text = f"Model {crew.model.name} is currently loading"
+            raise ModelLoadingError(text, retry_after_s=left_s)
+        if crew.ready.cancelled():
+            return False
+        crew.ready.result()
+        return True
 
     async def _fitted(self, job: Job, crew: Crew) -> Job:
         """Return the job with the tile that the memory has room for, and make that room."""
         footprint, scale = self._footprint(crew), self._scale(job.model, job)
-        if not footprint.work_bytes:
+        if not footprint.work_bytes or not scale:
             return job  # nothing is known yet, or nothing can be
         shrink = fitting_shrink(job.image.size, scale, footprint, self._roster.room_bytes(crew))
         if shrink:
@@ -254,18 +282,19 @@ class Pool:
         return replace(job, shrink=shrink)
 
     def _footprint(self, crew: Crew) -> Footprint:
+        works = self._notes_of(crew.model).work_bytes
         return Footprint(
-            resident_bytes=self._history.resident_bytes(crew.model),
-            work_bytes=self._notes_of(crew.model).work_bytes,
+            resident_bytes=crew.rest_bytes or self._history.measured_bytes(crew.model),
+            work_bytes=max(1, *works) if works else 0,
             shrinks=crew.traits.shrinks if crew.traits else 0,
         )
 
     def _scale(self, model: ModelSpec, job: Job | None = None) -> float:
-        """Return size of the result / size of the input: asked for, declared, or seen before."""
+        """Return size of the result / size of the input: asked for, declared, seen; 0: unknown."""
         asked = job.params.get("scale") if job else None
         if isinstance(asked, int) and not isinstance(asked, bool):
             return float(asked)
-        return float(model.scale or self._notes_of(model).scale or 1.0)
+        return float(model.scale or self._notes_of(model).scale)
 
     def _notes_of(self, model: ModelSpec) -> _Notes:
         return self._notes.setdefault(model.id, _Notes())

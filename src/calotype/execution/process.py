@@ -9,14 +9,15 @@ import logging
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 
 from calotype import errors
 from calotype.backends.base import Machine
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import Job
+from calotype.execution.batch import RunningBatch
 from calotype.execution.channel import Channel, Message
 from calotype.execution.memory import resident_bytes
 from calotype.execution.parcel import (
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 SLOWEST_STEPS = 2.0
 """A run that was told to stop gets this many of its longest steps before its process is killed."""
+CLOSED, KILLED = "closed", "killed"
+"""Ends of a process that are no news."""
 END_S = 2.0
 """Time that an idle process gets to end."""
 
@@ -48,20 +51,6 @@ class Patience:
     """Least time that a cancelled run gets to stop."""
     load_s: float
     """Longest time that a load may take."""
-
-
-class _Run:
-    """A batch that the process works on."""
-
-    def __init__(self, jobs: Sequence[Job], segment: Segment) -> None:
-        self.jobs, self.segment = jobs, segment
-        self.reply: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        self.stepped_s = time.monotonic()
-        self.kill: asyncio.TimerHandle | None = None
-
-    @property
-    def abandoned(self) -> bool:
-        return all(job.hooks.cancelled for job in self.jobs)
 
 
 class ProcessWorker:
@@ -80,10 +69,10 @@ class ProcessWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._loading: asyncio.Future[Traits] | None = None
-        self._run: _Run | None = None
+        self._batch: RunningBatch | None = None
         self._traits: Traits | None = None
         self._inbox, self._outbox = Shelf(), Shelf()
-        self._peak_bytes = 0
+        self._peak_bytes = self._rest_bytes = 0
         self._longest_step_s = 0.0
         self._why = ""
         """Why it was killed, if it was."""
@@ -99,7 +88,11 @@ class ProcessWorker:
     def usage(self) -> Usage:
         """Memory of the process."""
         pid = self._process.pid if self._process else 0
-        return Usage(resident_bytes=resident_bytes(pid), peak_bytes=self._peak_bytes)
+        return Usage(
+            resident_bytes=resident_bytes(pid),
+            rest_bytes=self._rest_bytes,
+            peak_bytes=self._peak_bytes,
+        )
 
     @property
     def ended(self) -> "asyncio.Future[None]":
@@ -129,24 +122,25 @@ class ProcessWorker:
             segment, content = await self._packed(jobs)
         except OSError as error:
             return [errors.OutOfMemoryError(f"no memory for the picture: {error}") for _ in jobs]
-        self._run = run = _Run(jobs, segment)
+        self._rest_bytes = self.usage.resident_bytes
+        self._batch = batch = RunningBatch(jobs, segment)
         with contextlib.ExitStack() as stack:
             stack.callback(segment.close)
             for index, job in enumerate(jobs):
-                stack.enter_context(job.hooks.on_cancel(self._canceller(run, index)))
+                stack.enter_context(job.hooks.on_cancel(self._canceller(batch, index)))
             try:
                 self._send(content, segment)
-                return await run.reply
+                return await batch.reply
             finally:
-                self._run = None
-                if run.kill is not None:
-                    run.kill.cancel()
+                self._batch = None
+                if batch.kill is not None:
+                    batch.kill.cancel()
 
     async def close(self) -> None:
         """End the process, which is idle, and wait for it."""
         if self._channel is not None:
             with contextlib.suppress(OSError):
-                self._why = self._why or "closed"
+                self._why = self._why or CLOSED
                 self._channel.hang_up()
         if self._process is not None:
             await asyncio.wait((self._ended,), timeout=END_S)
@@ -155,7 +149,7 @@ class ProcessWorker:
 
     def kill(self) -> None:
         """End the process at once; that it has ended is noticed later."""
-        self._why = self._why or "killed"
+        self._why = self._why or KILLED
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
@@ -163,7 +157,8 @@ class ProcessWorker:
     def _start(self) -> None:
         """Start the process, and send it what to load."""
         self._process, self._channel = spawn(self._spec.name)
-        self._loop.add_reader(self._channel.fileno(), self._receive)
+        # Whatever is read belongs to no request: not to the one that happened to start the process.
+        Context().run(self._loop.add_reader, self._channel.fileno(), self._receive)
         level = logging.getLogger("calotype").getEffectiveLevel()
         segment, content = pack_object((self._spec, self._machine, level))
         self._send(content, segment)
@@ -181,26 +176,25 @@ class ProcessWorker:
             return await asyncio.to_thread(pack_jobs, jobs, self._outbox)
         return pack_jobs(jobs, self._outbox)
 
-    def _canceller(self, run: _Run, index: int) -> Callable[[], None]:
+    def _canceller(self, batch: RunningBatch, index: int) -> Callable[[], None]:
         """Return what tells the process that nobody waits for a job any more."""
 
         def cancel() -> None:
-            self._loop.call_soon_threadsafe(self._cancel, run, index)
+            self._loop.call_soon_threadsafe(self._cancel, batch, index)
 
         return cancel
 
-    def _cancel(self, run: _Run, index: int) -> None:
+    def _cancel(self, batch: RunningBatch, index: int) -> None:
         """Stop a job; a run that nobody waits for gets some time to end."""
-        if self._run is not run:
+        if self._batch is not batch:
             return  # its segment may be another's by now
-        run.segment.map[index] = 1
-        if run.abandoned and run.kill is None:
+        batch.cancel(index)
+        if batch.abandoned and batch.kill is None:
             patience_s = max(self._patience.stop_s, SLOWEST_STEPS * self._longest_step_s)
-            run.kill = self._loop.call_later(patience_s, self._kill_hanging, patience_s)
+            batch.kill = self._loop.call_later(patience_s, self._kill_hanging, patience_s)
 
     def _kill_hanging(self, patience_s: float) -> None:
         self._why = f"it did not stop within {patience_s:.1f} s"
-        logger.error("%s hangs: %s; its process is killed", self._spec.id, self._why)
         metrics.KILLS.labels(self._spec.id).inc()
         self.kill()
 
@@ -218,14 +212,14 @@ class ProcessWorker:
             self.kill()
 
     def _take(self, message: Message, fd: int | None) -> None:
-        match message["is"], self._run:
-            case "progress", _Run() as run:
-                self._stepped(run)
-                run.jobs[message["job"]].hooks.report(*message["step"])
-            case "done", _Run() as run:
-                self._stepped(run)
+        match message["is"], self._batch:
+            case "progress", RunningBatch() as batch:
+                self._stepped(batch)
+                batch.report(message["job"], *message["step"])
+            case "done", RunningBatch() as batch:
+                self._stepped(batch)
                 self._peak_bytes = message["peak_bytes"]
-                self._finish(run, message, fd)
+                self._finish(batch, message, fd)
             case "log", _:
                 logging.getLogger(message["logger"]).log(message["level"], "%s", message["text"])
             case "loaded", _ if self._loading is not None and not self._loading.done():
@@ -236,24 +230,22 @@ class ProcessWorker:
                 if fd is not None:
                     os.close(fd)
 
-    def _finish(self, run: _Run, message: Message, fd: int | None) -> None:
+    def _finish(self, batch: RunningBatch, message: Message, fd: int | None) -> None:
         """Hand a batch its answers."""
         try:
             answers = open_answers(message, fd, self._inbox)
-            if len(answers) != len(run.jobs):
-                raise ValueError(f"{len(answers)} answers for {len(run.jobs)} jobs")
+            if len(answers) != len(batch.jobs):
+                raise ValueError(f"{len(answers)} answers for {len(batch.jobs)} jobs")
         except (OSError, ValueError, TypeError, LookupError) as error:
             self._why = f"it sent what is no answer: {error!r}"
             self.kill()
             return
-        if not run.reply.done():
-            run.reply.set_result(answers)
+        if not batch.reply.done():
+            batch.reply.set_result(answers)
 
-    def _stepped(self, run: _Run) -> None:
+    def _stepped(self, batch: RunningBatch) -> None:
         """Note how long the step took that has just ended."""
-        now_s = time.monotonic()
-        self._longest_step_s = max(self._longest_step_s, now_s - run.stepped_s)
-        run.stepped_s = now_s
+        self._longest_step_s = max(self._longest_step_s, batch.stepped())
 
     def _hung_up(self) -> None:
         """Note that the process has ended, or is about to."""
@@ -282,8 +274,8 @@ class ProcessWorker:
         error = WorkerLostError(
             f"the process of {self._spec.id} was lost: {self._why or how}", out_of_memory=by_system
         )
-        for waiting in (self._loading, self._run.reply if self._run else None):
+        for waiting in (self._loading, self._batch.reply if self._batch else None):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error)
-        if not self._why:
+        if self._why not in (CLOSED, KILLED):
             logger.error("%s", error)

@@ -8,13 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from calotype.domain.model import ModelSpec
-from calotype.errors import (
-    CalotypeError,
-    ForbiddenError,
-    ModelCrashedError,
-    ModelLoadingError,
-    ShuttingDownError,
-)
+from calotype.errors import ForbiddenError, ModelLoadingError, ShuttingDownError
+from calotype.execution.admission import RETRY_AFTER_END_S
 from calotype.execution.backoff import BackOff
 from calotype.execution.budget import MIB
 from calotype.execution.crew import Crew
@@ -25,6 +20,8 @@ from calotype.observe import metrics
 
 logger = logging.getLogger(__name__)
 
+LET_PASS = 3
+"""Turns of the event loop."""
 LOOK_EVERY_S = 5.0
 """How often idle models and the memory of all are looked at."""
 
@@ -72,7 +69,7 @@ class Roster:
         self._leaving: set[Crew] = set()
         self._used_s: dict[str, float] = {}
         self._began_s: dict[str, float] = {}
-        self._reserved: dict[Crew, int] = {}
+        self._reserved: dict[Crew, tuple[int, asyncio.Future[None]]] = {}
         self._room = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
@@ -90,8 +87,7 @@ class Roster:
             CalotypeError: it failed not long ago.
             ShuttingDownError: the roster is closed.
         """
-        if self._closed:
-            raise ShuttingDownError("the server is shutting down", retry_after_s=5)
+        self.check_open()
         self._used_s[model.id] = self._clock()
         crew = self._crews.get(model.id)
         if crew is None:
@@ -103,6 +99,15 @@ class Roster:
             if self._keeper is None:
                 self._keeper = asyncio.create_task(self._keep(), name="roster")
         return crew
+
+    def check_open(self) -> None:
+        """Refuse everything once the roster is closed.
+
+        Raises:
+            ShuttingDownError: it is.
+        """
+        if self._closed:
+            raise ShuttingDownError("the server is shutting down", retry_after_s=RETRY_AFTER_END_S)
 
     def check_size(self, model: ModelSpec) -> None:
         """Refuse a model that can't fit, whatever is unloaded for it.
@@ -131,7 +136,7 @@ class Roster:
         """Return when the model's load began, on the clock."""
         return self._began_s[model.id]
 
-    async def free(self, need_bytes: int, keep: Crew) -> None:
+    async def free(self, need_bytes: int, keep: Crew | None) -> None:
         """Unload models that have nothing to do until a crew has that much more memory."""
         while self._taken() + need_bytes > self._bounds.budget_bytes:
             victim = self._victim(keep)
@@ -140,10 +145,10 @@ class Roster:
             await self._let_go(victim, "memory")
 
     async def unload(self, model: ModelSpec) -> None:
-        """Let a model's jobs finish, and give its memory back."""
+        """Let a model's jobs finish, and give its memory back; a load is cut short."""
         crew = self._crews.get(model.id)
         if crew is not None:
-            await self._let_go(crew, "operator")
+            await self._let_go(crew, "operator", at_once=not crew.workers)
 
     async def close(self) -> None:
         """End all workers now."""
@@ -162,7 +167,7 @@ class Roster:
 
     def changed(self, crew: Crew) -> None:
         """A worker is free that wasn't, or one was lost."""
-        if not crew.workers and not crew.jobs:
+        if crew.is_gone:
             self._discard(crew)
         self._on_change()
         self._show()
@@ -170,16 +175,14 @@ class Roster:
     def failed(self, crew: Crew, error: Exception) -> None:
         """No worker could be loaded: the model rests, and those who wait are told."""
         metrics.LOAD_FAILURES.labels(crew.model.id).inc()
-        if not isinstance(error, CalotypeError):
-            crash = ModelCrashedError(f"{crew.model.id} can't be loaded: {error!r}")
-            crash.__cause__ = error
-            error = crash
         self.give_up(crew, error)
 
-    def give_up(self, crew: Crew, error: CalotypeError) -> None:
+    def give_up(self, crew: Crew, error: Exception) -> None:
         """Let a model rest, and tell those who wait for it."""
         if not isinstance(error, ForbiddenError):
             delay_s = self.rest.failed(crew.model, error)
+            if error.__cause__ is not None:
+                logger.error("%s failed", crew.model.id, exc_info=error.__cause__)
             logger.error("%s rests for %.0f s: %s", crew.model.id, delay_s, error)
         self._on_failure(crew, error)
         self._discard(crew)
@@ -205,26 +208,39 @@ class Roster:
             ModelLoadingError: the crew has workers, and others would have to go for one more.
         """
         need = self._history.resident_bytes(crew.model)
-        async with self._room:
-            while self._taken() + need > self._bounds.budget_bytes:
-                if crew.workers:
-                    raise ModelLoadingError(f"there is no room for more of {crew.model.id}")
-                victim = self._victim(crew)
-                if victim is None:
-                    break  # it fits by what was known; what it really takes will be measured
-                await self._let_go(victim, "memory")
-            self._reserved[crew] = need
+        # A model that leaves and lost its worker is what others wait for: it waits for nobody.
+        if crew not in self._leaving:
+            async with self._room:
+                await self._make_room(need, crew)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reserved[crew] = (need, done)
         try:
             yield
         finally:
             del self._reserved[crew]
+            done.set_result(None)
+
+    async def _make_room(self, need: int, crew: Crew) -> None:
+        """Unload models until another has room; busy ones after their jobs."""
+        while self._taken() + need > self._bounds.budget_bytes:
+            if crew.workers:
+                raise ModelLoadingError(f"there is no room for more of {crew.model.id}")
+            for _ in range(LET_PASS):
+                await asyncio.sleep(0)  # who waited for a model uses it before it goes
+            if (victim := self._victim(crew)) is not None:
+                await self._let_go(victim, "memory")
+            elif loading := [done for _, done in self._reserved.values()]:
+                await asyncio.wait(loading, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                return  # it fits by what was known; what it really takes will be measured
 
     def _taken(self) -> int:
         """Return the memory of all workers, those included that are being loaded."""
         crews = (*self._crews.values(), *self._leaving)
-        return sum(crew.resident_bytes for crew in crews) + sum(self._reserved.values())
+        reserved = sum(need for need, _ in self._reserved.values())
+        return reserved + sum(crew.resident_bytes for crew in crews)
 
-    def _victim(self, keep: Crew) -> Crew | None:
+    def _victim(self, keep: Crew | None) -> Crew | None:
         """Return what to unload: the least recently used, those without jobs first."""
         found = [c for c in self._crews.values() if c is not keep and c.workers]
         found = [c for c in found if not self._stays(c)]
@@ -233,12 +249,12 @@ class Roster:
     def _stays(self, crew: Crew) -> bool:
         return crew.model.id in self._bounds.pinned
 
-    async def _let_go(self, crew: Crew, reason: str) -> None:
+    async def _let_go(self, crew: Crew, reason: str, *, at_once: bool = False) -> None:
         """Unload a model once its jobs are done; new ones load it anew."""
         self._forget(crew, reason)
         self._leaving.add(crew)
         try:
-            await crew.close()
+            await (crew.dismiss() if at_once else crew.close())
         finally:
             self._leaving.discard(crew)
         logger.info("unloaded %s (%s)", crew.model.id, reason)
@@ -254,6 +270,7 @@ class Roster:
 
     def _forget(self, crew: Crew, reason: str) -> None:
         del self._crews[crew.model.id]
+        metrics.RESIDENT.labels(crew.model.id).set(0)
         metrics.UNLOADS.labels(crew.model.id, reason).inc()
 
     async def _keep(self) -> None:
@@ -267,15 +284,16 @@ class Roster:
         self._show()
         now_s, idle_s = self._clock(), self._bounds.idle_s
         for crew in tuple(self._crews.values()):
+            if self.find(crew.model) is not crew:
+                continue  # it left while another one was waited for
             unused_s = now_s - self._used_s[crew.model.id]
             idle = bool(crew.workers) and not crew.jobs and not self._stays(crew)
             if idle and idle_s and unused_s >= idle_s:
                 await self._let_go(crew, "idle")
-        for newest in sorted(self._crews.values(), key=lambda c: self._used_s[c.model.id])[-1:]:
-            await self.free(0, newest)
+        await self.free(0, keep=None)
 
     def _show(self) -> None:
         """Tell the numbers."""
         metrics.LOADED.set(sum(bool(crew.workers) for crew in self._crews.values()))
-        for crew in (*self._crews.values(), *self._leaving):
+        for crew in self._crews.values():
             metrics.RESIDENT.labels(crew.model.id).set(crew.resident_bytes)

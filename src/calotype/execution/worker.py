@@ -36,6 +36,9 @@ class Usage:
     """Memory of a worker's process; zeros where it has none of its own."""
 
     resident_bytes: int = 0
+    """Now."""
+    rest_bytes: int = 0
+    """Before its last run: what it holds while it does nothing."""
     peak_bytes: int = 0
     """The most it held during its last run."""
 

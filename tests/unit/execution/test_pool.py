@@ -1,182 +1,293 @@
-"""Loading on first use, holding, refusing, draining."""
+"""Loading on first use, holding, refusing, unloading, draining."""
 
 import asyncio
-import threading
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from calotype.backends.base import Backend
-from calotype.backends.fake import FakeBackend
-from calotype.domain.image import Image
-from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks, Job
+from calotype.domain.request import Hooks
 from calotype.errors import (
+    CalotypeError,
     MissingWeightsError,
     ModelCrashedError,
     ModelLoadingError,
     QueueFullError,
     ShuttingDownError,
 )
-from calotype.execution.history import History
-from calotype.execution.policy import BatchLimits
-from calotype.execution.pool import Pool
-from calotype.execution.thread import ThreadWorker
+from calotype.execution.worker import WorkerLostError
+from unit.execution.scripted import Stage, job, spec, turns
 
-SPEC = ModelSpec(id="org/net", alias="net", backend="fake", revision="1")
-LIMITS = BatchLimits(max_jobs=4, max_pixels=10**6, max_wait_s=0.0)
+NET, OTHER = spec("net"), spec("other")
 
 
-class Loader:
-    """Loads a fake backend when let."""
-
-    def __init__(self) -> None:
-        self.let = threading.Event()
-        self.let.set()
-        self.loads = 0
-        self.error: Exception | None = None
-        self.backend: Backend = FakeBackend(SPEC)
-
-    def __call__(self) -> Backend:
-        self.loads += 1
-        assert self.let.wait(10)
-        if self.error is not None:
-            raise self.error
-        return self.backend
+async def test_a_model_is_loaded_once_on_first_use() -> None:
+    stage = Stage()
+    async with stage.pool() as pool:
+        assert pool.status(NET).state == "unloaded"
+        await asyncio.gather(*(pool.submit(job(NET)) for _ in range(5)))
+        assert stage.part(NET).loads == 1
+        status = pool.status(NET)
+        assert (status.state, status.precision) == ("loaded", "none (scripted)")
+        assert status.resident_bytes == 100_000_000
 
 
-class Gate(FakeBackend):
-    """Runs when let."""
-
-    def __init__(self) -> None:
-        super().__init__(SPEC)
-        self.let = threading.Event()
-        self.running = threading.Event()
-
-    def run(self, jobs: object) -> list[Image]:
-        self.running.set()
-        assert self.let.wait(10)
-        return super().run(jobs)  # type: ignore[arg-type]
+async def test_a_request_is_held_while_its_model_loads() -> None:
+    stage = Stage()
+    stage.part(NET).may_load.clear()
+    async with stage.pool(hold_s=5.0) as pool:
+        held = asyncio.create_task(pool.submit(job(NET, wait=False)))
+        await stage.part(NET).loading.wait()
+        stage.part(NET).may_load.set()
+        assert (await held).image.size.pixels == 4
 
 
-def pool(loader: Loader, **changes: float) -> Pool:
-    return Pool(
-        lambda spec: ThreadWorker(loader, spec.id),
-        History(),
-        queue_size=int(changes.get("queue_size", 8)),
-        hold_s=changes.get("hold_s", 5.0),
-        limits=LIMITS,
-    )
+async def test_who_can_not_be_held_longer_is_told_how_long_the_load_will_take() -> None:
+    stage = Stage()
+    stage.history.loaded(NET, 8.0, 1000)
+    stage.part(NET).may_load.clear()
+    async with stage.pool(hold_s=0.0) as pool:
+        with pytest.raises(ModelLoadingError, match="Model net is currently loading") as caught:
+            await pool.submit(job(NET, wait=False))
+        assert caught.value.retry_after_s == 8.0
+        stage.clock.now_s += 3
+        status = pool.status(NET)
+        assert (status.state, status.estimated_load_s) == ("loading", 5.0)
+        waiting = asyncio.create_task(pool.submit(job(NET, wait=True)))
+        stage.clock.now_s += 1000
+        with pytest.raises(ModelLoadingError) as caught:
+            await pool.submit(job(NET, wait=False))
+        assert (caught.value.retry_after_s or 0) >= 1, "who is late is not told to hurry"
+        stage.part(NET).may_load.set()
+        assert (await waiting).image.size.pixels == 4
+        assert stage.part(NET).loads == 1
 
 
-def job(*, wait: bool = False, hooks: Hooks | None = None) -> Job:
-    image = Image(np.zeros((2, 2, 3), np.uint8))
-    return Job(model=SPEC, image=image, params={}, wait_for_model=wait, hooks=hooks or Hooks())
+async def test_a_failed_load_is_told_to_all_who_wait() -> None:
+    stage = Stage()
+    stage.part(NET).load_errors = [MissingWeightsError("net.bin is missing")]
+    async with stage.pool() as pool:
+        answers = await asyncio.gather(
+            *(pool.submit(job(NET)) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [MissingWeightsError] * 3
+        status = pool.status(NET)
+        assert (status.state, status.reason) == ("failed", "net.bin is missing")
+        assert status.retry_after_s == 10
 
 
-async def test_loads_once_on_first_use() -> None:
-    loader = Loader()
-    runner = pool(loader)
-    assert runner.status(SPEC).state == "unloaded"
-    await asyncio.gather(*(runner.submit(job()) for _ in range(5)))
-    assert loader.loads == 1
-    status = runner.status(SPEC)
-    assert (status.state, status.precision) == ("loaded", "none (fake)")
-    await runner.close()
+@pytest.mark.parametrize("error", [RuntimeError("/secret/path"), MemoryError()])
+async def test_whatever_a_load_raises_callers_get_an_error_of_this_package(
+    error: Exception,
+) -> None:
+    stage = Stage()
+    stage.part(NET).load_errors = [error]
+    async with stage.pool() as pool:
+        with pytest.raises(ModelCrashedError):
+            await pool.submit(job(NET))
 
 
-async def test_a_slow_load_is_503_with_an_estimate_and_goes_on() -> None:
-    loader = Loader()
-    loader.let.clear()
-    runner = pool(loader, hold_s=0.0)
-    with pytest.raises(ModelLoadingError, match="Model net is currently loading") as caught:
-        await runner.submit(job())
-    assert caught.value.retry_after_s is not None
-    assert runner.status(SPEC).state == "loading"
-    waiter = asyncio.create_task(runner.submit(job(wait=True)))
-    await asyncio.sleep(0)
-    loader.let.set()
-    assert (await waiter).image.size.pixels == 4
-    assert loader.loads == 1
-    await runner.close()
+async def test_a_load_that_loses_two_workers_is_a_crash_for_callers() -> None:
+    stage = Stage()
+    stage.part(NET).load_errors = [WorkerLostError("killed"), WorkerLostError("killed")]
+    async with stage.pool() as pool:
+        with pytest.raises(ModelCrashedError):
+            await pool.load(NET)
+        assert pool.status(NET).state == "failed"
 
 
-async def test_a_failed_load_is_told_to_all_and_tried_again() -> None:
-    loader = Loader()
-    loader.error = MissingWeightsError("net.bin is missing")
-    runner = pool(loader)
-    answers = await asyncio.gather(
-        *(runner.submit(job()) for _ in range(3)), return_exceptions=True
-    )
-    assert [type(a) for a in answers] == [MissingWeightsError] * 3
-    assert runner.status(SPEC).state == "failed"
-    loader.error = RuntimeError("/secret/path")
-    with pytest.raises(ModelCrashedError):
-        await runner.submit(job())
-    loader.error = None
-    assert (await runner.submit(job())).batch_size == 1
-    await runner.close()
+async def test_a_model_that_fails_is_tried_less_and_less_often() -> None:
+    stage = Stage()
+    part = stage.part(NET)
+    async with stage.pool() as pool:
+        for loads, rest_s in enumerate([10, 20, 40, 80, 160, 300, 300], start=1):
+            part.load_errors = [MissingWeightsError("gone")]
+            with pytest.raises(MissingWeightsError, match=r"^gone$"):
+                await pool.submit(job(NET))
+            stage.clock.now_s += rest_s - 1
+            with pytest.raises(MissingWeightsError, match="gone; it is tried again") as caught:
+                await pool.submit(job(NET))
+            assert caught.value.retry_after_s == pool.status(NET).retry_after_s == 1
+            assert part.loads == loads, "it rests"
+            stage.clock.now_s += 1
+        await pool.submit(job(NET))
+        assert pool.status(NET).state == "loaded"
+        await pool.unload(NET)
+        assert pool.status(NET).state == "unloaded", "a success forgets"
+        part.load_errors = [MissingWeightsError("gone")]
+        with pytest.raises(MissingWeightsError):
+            await pool.submit(job(NET))
+        assert pool.status(NET).retry_after_s == 10
 
 
-async def test_a_full_queue_refuses_and_says_when() -> None:
-    loader, gate = Loader(), Gate()
-    loader.backend = gate
-    runner = pool(loader, queue_size=2)
-    tasks = [asyncio.create_task(runner.submit(job())) for _ in range(2)]
-    await asyncio.to_thread(gate.running.wait, 10)
-    with pytest.raises(QueueFullError) as caught:
-        await runner.submit(job())
-    assert (caught.value.retry_after_s or 0) >= 1
-    gate.let.set()
-    await asyncio.gather(*tasks)
-    assert (await runner.submit(job())).batch_size == 1
-    await runner.close()
+async def test_an_operator_need_not_wait_for_a_model_that_rests() -> None:
+    stage = Stage()
+    stage.part(NET).load_errors = [MissingWeightsError("a"), MissingWeightsError("b")]
+    async with stage.pool() as pool:
+        for message in "ab":
+            with pytest.raises(MissingWeightsError, match=rf"^{message}$"):
+                await pool.load(NET)
+        await pool.load(NET)
+        assert pool.status(NET).state == "loaded"
+
+
+@pytest.mark.parametrize(("run_s", "retry_s"), [(0.001, 1.0), (30.0, 60.0)])
+async def test_a_full_queue_refuses_and_says_when_by_how_long_jobs_take(
+    run_s: float, retry_s: float
+) -> None:
+    stage = Stage()
+    part = stage.part(NET)
+    part.run_s = run_s
+    async with stage.pool(jobs=2, max_jobs=1) as pool:
+        await pool.submit(job(NET))
+        part.may_run.clear()
+        tasks = [asyncio.create_task(pool.submit(job(NET))) for _ in range(2)]
+        await turns()
+        with pytest.raises(QueueFullError) as caught:
+            await pool.submit(job(NET))
+        assert caught.value.retry_after_s == pytest.approx(retry_s)
+        with pytest.raises(QueueFullError):
+            pool.check()
+        part.may_run.set()
+        await asyncio.gather(*tasks)
+        pool.check()
+
+
+async def test_pictures_that_wait_are_bounded_by_their_bytes_but_a_lone_one_is_taken() -> None:
+    stage = Stage()
+    stage.part(NET).may_run.clear()
+    async with stage.pool(picture_bytes=1000) as pool:
+        large = asyncio.create_task(pool.submit(job(NET, size=(100, 100))))
+        await turns()
+        with pytest.raises(QueueFullError, match="pictures of 1 requests"):
+            await pool.submit(job(NET))
+        stage.part(NET).may_run.set()
+        await large
+        await pool.submit(job(NET))
 
 
 async def test_a_leaver_frees_its_place_at_once() -> None:
-    loader, gate = Loader(), Gate()
-    loader.backend = gate
-    runner = pool(loader, queue_size=1)
+    stage = Stage()
+    part = stage.part(NET)
+    part.may_run.clear()
     hooks = Hooks()
-    task = asyncio.create_task(runner.submit(job(hooks=hooks)))
-    await asyncio.to_thread(gate.running.wait, 10)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert hooks.cancelled
-    gate.let.set()
-    assert (await runner.submit(job())).batch_size == 1
-    await runner.close()
+    async with stage.pool(jobs=1) as pool:
+        task = asyncio.create_task(pool.submit(job(NET, hooks=hooks)))
+        await part.running.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert hooks.cancelled
+        part.may_run.set()
+        assert (await pool.submit(job(NET))).batch_size == 1
 
 
 async def test_draining_refuses_the_new_and_finishes_the_old() -> None:
-    loader, gate = Loader(), Gate()
-    loader.backend = gate
-    runner = pool(loader)
-    task = asyncio.create_task(runner.submit(job()))
-    await asyncio.to_thread(gate.running.wait, 10)
-    runner.refuse()
-    with pytest.raises(ShuttingDownError):
-        await runner.submit(job())
-    gate.let.set()
-    assert (await task).image.size.pixels == 4
-    assert await runner.settle(10)
-    await runner.close()
+    stage = Stage()
+    part = stage.part(NET)
+    part.may_run.clear()
+    async with stage.pool() as pool:
+        task = asyncio.create_task(pool.submit(job(NET)))
+        await part.running.wait()
+        assert not pool.draining
+        pool.refuse()
+        assert pool.draining
+        with pytest.raises(ShuttingDownError):
+            await pool.submit(job(NET))
+        with pytest.raises(ShuttingDownError):
+            pool.check()
+        assert not await pool.settle(0.001)
+        settling = asyncio.create_task(pool.settle(60))
+        part.may_run.set()
+        assert (await task).image.size.pixels == 4
+        assert await settling
 
 
-def test_load_times_survive_a_restart(tmp_path: Path) -> None:
-    file = tmp_path / "loads.json"
-    history = History(file)
-    guess = history.load_s(SPEC)
-    assert guess > 0
-    for seconds in (1.0, 9.0, 2.0):
-        history.loaded(SPEC, seconds)
-    assert History(file).load_s(SPEC) == 2.0
+async def test_closing_leaves_nobody_waiting() -> None:
+    stage = Stage()
+    stage.part(NET).may_run.clear()
+    stage.part(OTHER).may_load.clear()
+    hooks = Hooks()
+    async with stage.pool(max_jobs=1) as pool:
+        running = [asyncio.create_task(pool.submit(job(NET, hooks=hooks))) for _ in range(3)]
+        loading = [
+            asyncio.create_task(pool.submit(job(OTHER))),
+            asyncio.create_task(pool.load(OTHER)),
+        ]
+        await stage.part(NET).running.wait()
+        await pool.close()
+        assert stage.loaded() == []
+        done, _ = await asyncio.wait((*running, *loading), timeout=5)
+    assert len(done) == 5
+    assert all(task.cancelled() for task in running)
+    assert hooks.cancelled
+    for task in loading:
+        assert not task.cancelled(), "who was not cancelled must not look so"
+        assert isinstance(task.exception(), ShuttingDownError)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"org/net": ["x"]}', "\x00"])
-def test_damaged_load_times_are_forgotten(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "loads.json"
-    file.write_text(content)
-    assert History(file).load_s(SPEC) == History().load_s(SPEC)
+async def test_unloading_lets_jobs_finish_and_the_next_request_loads_anew() -> None:
+    stage = Stage()
+    part = stage.part(NET)
+    part.may_run.clear()
+    async with stage.pool(max_jobs=1) as pool:
+        old = [asyncio.create_task(pool.submit(job(NET, value))) for value in range(2)]
+        await part.running.wait()
+        unloading = asyncio.create_task(pool.unload(NET))
+        await turns()
+        assert not unloading.done()
+        new = asyncio.create_task(pool.submit(job(NET)))
+        await turns()
+        assert part.loads == 2
+        part.may_run.set()
+        await asyncio.gather(*old, new, unloading)
+        assert stage.loaded() == ["net"]
+        await pool.unload(NET)
+        await pool.unload(NET)
+        await pool.unload(OTHER)
+        assert stage.loaded() == []
+        assert pool.status(NET).state == "unloaded"
+
+
+async def test_a_request_whose_model_is_unloaded_while_it_loads_gets_a_new_load() -> None:
+    stage = Stage()
+    part = stage.part(NET)
+    part.may_load.clear()
+    async with stage.pool() as pool:
+        waiting = asyncio.create_task(pool.submit(job(NET)))
+        await part.loading.wait()
+        await pool.unload(NET)
+        part.may_load.set()
+        async with asyncio.timeout(5):
+            assert (await waiting).image.size.pixels == 4
+        assert part.loads == 2
+
+
+async def test_an_unload_right_after_a_request_does_not_leave_it_waiting() -> None:
+    stage = Stage()
+    async with stage.pool() as pool, asyncio.timeout(5):
+        outcome, _ = await asyncio.gather(pool.submit(job(NET)), pool.unload(NET))
+        assert outcome.image.size.pixels == 4
+
+
+async def test_a_load_that_is_overtaken_by_an_unload_says_so() -> None:
+    stage = Stage()
+    part = stage.part(NET)
+    part.may_load.clear()
+    async with stage.pool() as pool:
+        loading = asyncio.create_task(pool.load(NET))
+        await part.loading.wait()
+        await pool.unload(NET)
+        part.may_load.set()
+        await asyncio.wait((loading,), timeout=5)
+        assert not loading.cancelled(), "who was not cancelled must not look so"
+        assert isinstance(loading.exception(), CalotypeError | None)
+
+
+async def test_models_take_turns_and_do_not_wait_for_each_others_loads() -> None:
+    stage = Stage()
+    stage.part(OTHER).may_load.clear()
+    async with stage.pool() as pool:
+        slow = asyncio.create_task(pool.submit(job(OTHER)))
+        await stage.part(OTHER).loading.wait()
+        await pool.submit(job(NET))
+        stage.part(OTHER).may_load.set()
+        await slow

@@ -1,167 +1,211 @@
-"""The queue of one model: batches, leavers, crashes."""
+"""The queue of one device: batches, turns, leavers, deadlines, crashes."""
 
 import asyncio
-from collections.abc import Sequence
+import time
 
-import numpy as np
 import pytest
 
-from calotype.domain.image import Image
-from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks, Job, JobCancelledError, Outcome
-from calotype.errors import ModelCrashedError
+from calotype.errors import (
+    DeadlineExceededError,
+)
 from calotype.execution.policy import BatchLimits
-from calotype.execution.scheduler import Scheduler
-from calotype.execution.worker import Answer, run_isolated
+from workers import House, counted, finished, job, value_of
 
-SPEC = ModelSpec(id="m", backend="fake", revision="1")
-LIMITS = BatchLimits(max_jobs=4, max_pixels=100, max_wait_s=0.0)
-
-
-def job(value: int, hooks: Hooks | None = None) -> Job:
-    image = Image(np.full((1, 1, 3), value, np.uint8))
-    return Job(model=SPEC, image=image, params={}, hooks=hooks or Hooks())
+ALONE = BatchLimits(max_jobs=1, max_pixels=100, max_wait_s=0.0)
+SOON_S = 0.01
 
 
-class StepWorker:
-    """Answers each batch when the test says so."""
-
-    precision = "none (test)"
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-        self.go = asyncio.Event()
-        self.running = asyncio.Event()
-        self.error: Exception | None = None
-
-    async def load(self) -> None:
-        return
-
-    def batch_key(self, job: Job) -> object:
-        return job.image.pixels.shape
-
-    async def run(self, jobs: Sequence[Job]) -> list[Answer]:
-        self.batches.append([int(j.image.pixels[0, 0, 0]) for j in jobs])
-        self.running.set()
-        await self.go.wait()
-        if self.error is not None:
-            raise self.error
-        return [JobCancelledError() if j.hooks.cancelled else j.image for j in jobs]
-
-    def close(self) -> None:
-        return
+def saved_s() -> float:
+    return counted("calotype_cancelled_compute_seconds_total")
 
 
-def scheduler(worker: StepWorker) -> tuple[Scheduler, list[float]]:
-    seen: list[float] = []
-    return Scheduler(worker, asyncio.Semaphore(1), LIMITS, seen.append), seen
-
-
-def value_of(outcome: Outcome) -> int:
-    return int(outcome.image.pixels[0, 0, 0])
+# Batches
 
 
 async def test_what_waited_together_runs_together() -> None:
-    worker = StepWorker()
-    queue, seen = scheduler(worker)
-    tasks = [asyncio.create_task(queue.submit(job(v))) for v in range(6)]
-    await asyncio.sleep(0)
-    worker.go.set()
+    house = House()
+    crew = await house.crew()
+    tasks = await house.submit(crew, *(job(v) for v in range(6)))
+    batches = []
+    for _ in range(2):
+        batch = await house.next_batch()
+        batches.append(batch.numbers)
+        house.clock.now_s += 3.0
+        batch.answer()
     outcomes = await asyncio.gather(*tasks)
+    assert batches == [[0, 1, 2, 3], [4, 5]]
     assert [value_of(o) for o in outcomes] == list(range(6))
-    assert worker.batches == [[0, 1, 2, 3], [4, 5]]
     assert [o.batch_size for o in outcomes] == [4, 4, 4, 4, 2, 2]
-    assert len(seen) == 2
+    assert [o.inference_s for o in outcomes] == [3.0] * 6
+    assert [o.queue_s for o in outcomes] == [0.0] * 4 + [3.0] * 2
+    assert house.measured == [(4, 3.0), (2, 3.0)]
+
+
+async def test_a_lone_job_waits_for_company_no_longer_than_it_may() -> None:
+    house = House(limits=BatchLimits(max_jobs=4, max_pixels=100, max_wait_s=SOON_S))
+    crew = await house.crew()
+    await house.submit(crew, job(1))
+    await house.submit(crew, job(2))
+    assert len(house.scheduler) == 2
+    house.clock.now_s += SOON_S
+    assert (await house.next_batch()).numbers == [1, 2]
+    await house.scheduler.close()
+
+
+async def test_jobs_of_two_crews_of_one_model_do_not_share_a_batch() -> None:
+    """A model is unloaded while jobs wait for it, and loaded anew for others."""
+    house = House()
+    leaving, new = await house.crew(), await house.crew()
+    await house.submit(new, job(0))
+    await house.submit(leaving, job(1))
+    await house.submit(new, job(2))
+    batches: list[list[int]] = []
+    while sum(map(len, batches)) < 3:
+        batch = await house.next_batch()
+        batches.append(batch.numbers)
+        batch.answer()
+    assert batches == [[0], [1], [2]]
+
+
+async def test_no_more_batches_run_than_there_are_slots() -> None:
+    house = House(slots=2, limits=ALONE)
+    crew = await house.crew(size=3)
+    tasks = await house.submit(crew, *(job(v) for v in range(3)))
+    first, second = await house.next_batch(), await house.next_batch()
+    assert (house.scheduler.running, len(house.scheduler)) == (2, 1)
+    assert first.worker is not second.worker
+    second.answer()
+    (await house.next_batch()).answer()
+    first.answer()
+    assert [value_of(o) for o in await asyncio.gather(*tasks)] == [0, 1, 2]
+    assert house.hired == 2
+
+
+# Turns
+
+
+async def test_callers_take_turns_and_priorities_go_first() -> None:
+    house = House(limits=ALONE, priorities={"vip": 1})
+    crew = await house.crew()
+    callers = ["", "a", "a", "a", "b", "vip", "b"]
+    await house.submit(crew, *(job(v, caller=c) for v, c in enumerate(callers)))
+    order = []
+    for _ in callers:
+        batch = await house.next_batch()
+        order += batch.numbers
+        batch.answer()
+    assert order == [0, 5, 1, 4, 2, 6, 3]
+
+
+async def test_callers_who_come_and_go_do_not_go_first_each_time() -> None:
+    """Three who pause between their jobs overtook a fourth again and again, who waited on."""
+    house = House(limits=ALONE)
+    crew = await house.crew()
+    await house.submit(crew, job(0, caller="x"), job(1, caller="x"))
+    batch = await house.next_batch()
+    order = []
+    for caller in "abcabcabc":
+        await house.submit(crew, job(2, caller=caller))
+        batch.answer()
+        batch = await house.next_batch()
+        order += batch.numbers
+    assert order.index(1) <= 3  # a, b and c once each
+    await house.scheduler.close()
+
+
+# Who leaves
 
 
 async def test_a_queued_job_whose_caller_leaves_never_runs() -> None:
-    worker = StepWorker()
-    queue, _ = scheduler(worker)
-    first = asyncio.create_task(queue.submit(job(1)))
-    await worker.running.wait()
-    leaver = asyncio.create_task(queue.submit(job(2)))
-    stayer = asyncio.create_task(queue.submit(job(3)))
-    await asyncio.sleep(0)
-    assert len(queue) == 2
+    house = House()
+    crew = await house.crew()
+    before_s = saved_s()
+    (first,) = await house.submit(crew, job(1))
+    batch = await house.next_batch()
+    leaver, stayer = await house.submit(crew, job(2), job(3))
     leaver.cancel()
-    await asyncio.sleep(0)
-    assert len(queue) == 1
-    worker.go.set()
-    assert value_of(await first) == 1
-    assert value_of(await stayer) == 3
-    assert worker.batches == [[1], [3]]
+    await finished(leaver)
+    assert len(house.scheduler) == 1
+    assert saved_s() == pytest.approx(before_s + 10.0)
+    batch.answer()
+    batch = await house.next_batch()
+    assert batch.numbers == [3]
+    batch.answer()
+    assert [value_of(o) for o in await asyncio.gather(first, stayer)] == [1, 3]
 
 
-async def test_a_running_job_whose_caller_leaves_is_told_to_stop() -> None:
-    worker = StepWorker()
-    queue, _ = scheduler(worker)
-    hooks = Hooks()
-    leaver = asyncio.create_task(queue.submit(job(1, hooks)))
-    mate = asyncio.create_task(queue.submit(job(2)))
-    await worker.running.wait()
+@pytest.mark.parametrize(
+    ("steps", "left_s"),
+    [((3, 4), 2.0), ((0, 4), 4.0), ((0, 0), 4.0)],  # by its pace, or by what was expected
+)
+async def test_a_running_job_whose_caller_leaves_is_told(
+    steps: tuple[int, int], left_s: float
+) -> None:
+    house = House()
+    crew = await house.crew()
+    going = job(1)
+    leaver, mate = await house.submit(crew, going, job(2))
+    batch = await house.next_batch()
+    going.hooks.report(*steps)
+    house.clock.now_s += 6.0
+    before_s = saved_s()
     leaver.cancel()
-    await asyncio.sleep(0)
-    assert hooks.cancelled
-    worker.go.set()
+    await finished(leaver)
+    assert going.hooks.cancelled
+    assert saved_s() == pytest.approx(before_s + left_s)
+    batch.answer()
     assert value_of(await mate) == 2
-    with pytest.raises(asyncio.CancelledError):
-        await leaver
-    assert value_of(await queue.submit(job(3))) == 3
+    assert leaver.cancelled()
 
 
-async def test_a_worker_that_breaks_fails_its_batch_and_not_the_next() -> None:
-    worker = StepWorker()
-    worker.error = RuntimeError("gone")
-    worker.go.set()
-    queue, _ = scheduler(worker)
-    with pytest.raises(ModelCrashedError, match="gone"):
-        await queue.submit(job(1))
-    worker.error = None
-    assert value_of(await queue.submit(job(2))) == 2
+async def test_leaving_with_the_answer_saves_nothing() -> None:
+    house = House()
+    crew = await house.crew()
+    (task,) = await house.submit(crew, done := job(1))
+    before_s = saved_s()
+    (await house.next_batch()).answer()
+    await task
+    assert saved_s() == before_s
+    assert not done.hooks.cancelled
+
+
+async def test_a_job_that_is_still_queued_at_its_deadline_never_runs() -> None:
+    house = House()
+    crew = await house.crew()
+    (first,) = await house.submit(crew, job(1))
+    batch = await house.next_batch()
+    (late,) = await house.submit(crew, job(2, deadline_s=time.monotonic() + SOON_S))
+    with pytest.raises(DeadlineExceededError, match="the deadline passed"):
+        await late
+    assert len(house.scheduler) == 0
+    batch.answer()
+    await first
+    assert (house.begun.qsize(), house.scheduler.running) == (0, 0)
+
+
+async def test_a_running_job_is_stopped_at_its_deadline() -> None:
+    house = House()
+    crew = await house.crew()
+    late = job(1, deadline_s=time.monotonic() + SOON_S)
+    before_s = saved_s()
+    first, mate = await house.submit(crew, late, job(2))
+    batch = await house.next_batch()
+    with pytest.raises(DeadlineExceededError):
+        await first
+    assert late.hooks.cancelled
+    assert saved_s() == pytest.approx(before_s + 10.0)
+    batch.answer()
+    assert value_of(await mate) == 2
 
 
 async def test_closing_leaves_nobody_waiting() -> None:
-    worker = StepWorker()
-    queue, _ = scheduler(worker)
-    hooks = Hooks()
-    tasks = [asyncio.create_task(queue.submit(job(v, hooks))) for v in range(5)]
-    await worker.running.wait()
-    queue.close()
-    done, _ = await asyncio.wait(tasks, timeout=5)
-    assert len(done) == 5
-    assert all(task.cancelled() for task in done)
-    assert hooks.cancelled
-
-
-class FailsOnSeven:
-    precision = "none (test)"
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def batch_key(self, job: Job) -> object:
-        return None
-
-    def run(self, jobs: Sequence[Job]) -> list[Image]:
-        self.calls += 1
-        values = [int(j.image.pixels[0, 0, 0]) for j in jobs]
-        if 7 in values:
-            raise RuntimeError("seven")
-        return [j.image for j in jobs]
-
-
-def test_one_bad_job_of_eight_fails_alone() -> None:
-    backend = FailsOnSeven()
-    answers = run_isolated(backend, [job(v) for v in range(8)])
-    assert [isinstance(a, ModelCrashedError) for a in answers] == [v == 7 for v in range(8)]
-    assert backend.calls <= 15
-
-
-def test_a_batch_of_too_few_answers_is_no_answer() -> None:
-    class Forgetful(FailsOnSeven):
-        def run(self, jobs: Sequence[Job]) -> list[Image]:
-            return super().run(jobs)[1:]
-
-    (answer,) = run_isolated(Forgetful(), [job(1)])
-    assert isinstance(answer, Exception)
-    assert "1 jobs in, 0 images out" in str(answer)
+    house = House()
+    crew = await house.crew()
+    jobs = [job(v) for v in range(6)]
+    tasks = await house.submit(crew, *jobs)
+    await house.next_batch()
+    await house.scheduler.close()
+    await finished(*tasks)
+    assert all(task.cancelled() for task in tasks)
+    assert all(job.hooks.cancelled for job in jobs)
+    assert (len(house.scheduler), house.scheduler.running) == (0, 0)

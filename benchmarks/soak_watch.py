@@ -1,0 +1,100 @@
+"""What the soak test does to the server from outside: weighs it, and kills its workers."""
+
+import asyncio
+import contextlib
+import os
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+now_s = time.perf_counter
+SAMPLE_EVERY_S = 1.0
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  looked at, not written to
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen and done; times are those of ``now_s``."""
+
+    tree_bytes: list[tuple[float, int]] = field(default_factory=list)
+    server_bytes: list[tuple[float, int]] = field(default_factory=list)
+    kills: list[tuple[float, str]] = field(default_factory=list)
+    found_none: int = 0
+    """How often there was no worker to kill."""
+
+
+async def weigh(pid: int, watch: Watch) -> None:
+    """Note the memory of a server and of all its processes each second, until cancelled."""
+    while True:
+        server, tree = await asyncio.to_thread(_weigh_once, pid)
+        watch.server_bytes.append((now_s(), server))
+        watch.tree_bytes.append((now_s(), tree))
+        await asyncio.sleep(SAMPLE_EVERY_S)
+
+
+def _weigh_once(pid: int) -> tuple[int, int]:
+    """Return the memory of the server, and that of it and all its processes together.
+
+    The server's own is what it has resident: its share of what it shares would change with the
+    number of workers.
+    """
+    main = psutil.Process(pid)
+    tree = (main, *main.children(recursive=True))
+    return int(main.memory_info().rss), sum(map(_share_bytes, tree))
+
+
+def _share_bytes(process: psutil.Process) -> int:
+    """Return a process's memory, with its share of what it shares where the system tells that."""
+    with contextlib.suppress(psutil.Error):
+        full = process.memory_full_info()
+        return int(getattr(full, "pss", full.rss))
+    return 0  # it has just ended
+
+
+async def kill_workers(pid: int, every_s: float, watch: Watch, seed: int) -> None:
+    """Kill one of a server's processes again and again, until cancelled."""
+    chance = random.Random(seed)  # noqa: S311
+    while True:
+        await asyncio.sleep(every_s)
+        workers = live_children(pid)
+        if not workers:
+            watch.found_none += 1
+            continue
+        victim = chance.choice(workers)
+        with contextlib.suppress(psutil.Error):
+            name = " ".join(victim.cmdline()[-1:])
+            victim.kill()
+            watch.kills.append((now_s(), name))
+
+
+def live_children(pid: int) -> list[psutil.Process]:
+    """Return the processes that a process has started, and they in turn."""
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if is_alive(child)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether a process still runs; one that only waits to be buried doesn't."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def growth(samples: Sequence[tuple[float, int]], warm_s: float) -> tuple[float, float]:
+    """Return the medians of the first and the last quarter of the samples after the warm-up."""
+    warm = [value for at_s, value in samples if at_s >= warm_s]
+    quarter = max(1, len(warm) // 4)
+    if not warm:
+        return float("nan"), float("nan")
+    return statistics.median(warm[:quarter]), statistics.median(warm[-quarter:])
+
+
+def shared_memory() -> set[str]:
+    """Return the names in the folder of shared memory."""
+    return set(os.listdir(SHARED_MEMORY)) if SHARED_MEMORY.is_dir() else set()  # noqa: PTH208
