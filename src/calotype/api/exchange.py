@@ -1,5 +1,6 @@
 """One request and its answer: the id, the log line, the numbers, and what becomes of errors."""
 
+import asyncio
 import functools
 import logging
 import secrets
@@ -9,6 +10,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from calotype.api.control import shutting_down
 from calotype.api.header import join_headers, kept_request_id
 from calotype.api.presence import ClientGoneError
 from calotype.api.problems import problem
@@ -137,10 +139,12 @@ class Doorway:
             await self._app(scope, receive, send_on)
         except ClientGoneError:
             pass
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             if exchange.status:
                 raise  # too late for another answer: the server must close the connection
-            await problem(error)(scope, receive, send_on)
+            # Who cancels is the server that ends, and has waited as long as it may.
+            told = error if isinstance(error, Exception) else shutting_down()
+            await problem(told)(scope, receive, send_on)
         finally:
             exchange.finish(scope)
             REQUEST_ID.reset(before)

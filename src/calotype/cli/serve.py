@@ -12,7 +12,7 @@ from calotype.api.tokens import TokenStore
 from calotype.assembly import TOKENS_FILE, Services, assemble, create_server, open_catalog
 from calotype.catalog.catalog import Catalog
 from calotype.cli.options import read_settings, setting_options
-from calotype.cli.server import Farewell, Server, leave_on_signals
+from calotype.cli.server import Server, leave_on_signals
 from calotype.errors import InvalidSettingError
 from calotype.observe import logs
 from calotype.settings import Settings
@@ -131,7 +131,7 @@ def serve(services: Services, app: ASGIApp, listening: socket.socket) -> None:
         SystemExit: the server could not start; the log says why.
     """
     config = uvicorn.Config(
-        Farewell(app), log_config=None, access_log=False, server_header=False, lifespan="on"
+        app, log_config=None, access_log=False, server_header=False, lifespan="on"
     )
     server = Server(config, services)
     server.heed_signals()

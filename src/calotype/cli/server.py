@@ -13,12 +13,8 @@ from collections.abc import Iterator, Sized
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from calotype.api.exchange import KEY, Exchange
-from calotype.api.problems import problem
 from calotype.assembly import Services
-from calotype.errors import ShuttingDownError
 
 logger = logging.getLogger(__name__)
 
@@ -157,29 +153,6 @@ class Server(uvicorn.Server):
         timer = threading.Timer(seconds, give_up)
         timer.daemon = True
         timer.start()
-
-
-class Farewell:
-    """Stands around the application: requests that are cancelled at the end get an answer.
-
-    Args:
-        app: of the server; its requests carry an ``Exchange``.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        try:
-            await self._app(scope, receive, send)
-        except asyncio.CancelledError:
-            exchange: Exchange | None = scope.get(KEY)
-            if exchange is None or exchange.status:
-                raise  # no request, or too late for another answer
-            response = problem(ShuttingDownError("the server is shutting down", retry_after_s=5))
-            response.raw_headers.extend(exchange.extra)
-            await response(scope, receive, send)
 
 
 def leave_on_signals() -> None:

@@ -68,7 +68,9 @@ class Reporter:
         self._sent_s = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        """Tell the server."""
+        """Tell the server; of a single step, its end says all."""
+        if total == 1:
+            return
         now_s = time.monotonic()
         if now_s - self._sent_s >= PROGRESS_EVERY_S or done in (0, total):
             self._sent_s = now_s
