@@ -3,9 +3,22 @@
 import asyncio
 import time
 
-from http1 import Connection
+from http1 import Answer, Connection
 
 WARM_UP_S = 0.5
+
+
+async def ask_once(port: int, request: bytes) -> Answer:
+    """Return the answer to a single request.
+
+    Raises:
+        LostError: there is none.
+    """
+    connection = await Connection.open(port)
+    try:
+        return await connection.ask(request)
+    finally:
+        connection.close()
 
 
 async def throughput(port: int, request: bytes, clients: int, seconds: float) -> float:
@@ -32,7 +45,7 @@ async def throughput(port: int, request: bytes, clients: int, seconds: float) ->
     rate = (sum(counts) - before) / (time.perf_counter() - started_s)
     failed = visits.done()
     visits.cancel()
-    await asyncio.wait((visits,))
+    await asyncio.gather(visits, return_exceptions=True)
     for connection in connections:
         connection.close()
     if failed:

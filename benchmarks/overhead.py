@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import uvloop
 
 import bounds
@@ -28,7 +29,7 @@ import pictures
 from calotype.codec.service import Codec, Limits
 from calotype.domain.model import ModelSpec
 from http1 import Connection, post
-from load import throughput
+from load import ask_once, throughput
 from server import serving
 
 CATALOG = """
@@ -36,7 +37,6 @@ CATALOG = """
 id = "bench/nothing"
 backend = "fake"
 """
-SIDE_PX = 512
 CLIENTS = 16
 WARM_UP = 30
 MOST_OVERHEAD_MS = 3.0
@@ -53,9 +53,10 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=300, help="for the overhead")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=4.0, help="of throughput, each, a round")
+    parser.add_argument("--side", type=int, default=512, help="pixels each way")
     parser.add_argument("--no-peer", action="store_true", help="leave LitServe out")
     told = parser.parse_args()
-    upload = pictures.photo(SIDE_PX)
+    upload = pictures.photo(told.side)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port = stack.enter_context(serving(folder, CATALOG)).port
@@ -63,7 +64,7 @@ def main() -> None:
         rows = uvloop.run(overhead(port, upload, told.rounds, each))
         if not told.no_peer:
             rows += compare(folder, port, upload, told.rounds, told.seconds)
-    print(f"\n{measure.machine()}\na JPEG of {SIDE_PX}x{SIDE_PX}, {len(upload) / 1e3:.0f} kB\n")
+    print(f"\n{measure.machine()}\na JPEG of {told.side}x{told.side}, {len(upload) / 1e3:.0f} kB\n")
     bounds.conclude(rows)
 
 
@@ -126,12 +127,7 @@ def compare(
     """Count pictures a second of Calotype and of LitServe at its best, in turn."""
     python = peer.install()
     request = post("/predict", upload, {"content-type": "image/jpeg"})
-    trials = {}
-    for setting in peer.SETTINGS:
-        with peer.litserve(folder, python, setting) as other:
-            trials[setting] = uvloop.run(throughput(other, request, CLIENTS, TRIAL_S))
-        print(f"LitServe, {setting}: {trials[setting]:.0f} pictures/s", flush=True)
-    best = max(trials, key=lambda setting: trials[setting])
+    best = best_setting(folder, python, request)
     ours: list[float] = []
     theirs: list[float] = []
     with peer.litserve(folder, python, best) as other:
@@ -139,6 +135,10 @@ def compare(
             (ours, port, post("/models/bench/nothing", upload, HEADERS)),
             (theirs, other, request),
         ]
+        answers = [uvloop.run(ask_once(where, what)).body for _, where, what in sides]
+        one, another = (pictures.pixels_of(body) for body in answers)
+        if not np.array_equal(one, another):
+            raise SystemExit("Calotype and LitServe answer different pictures")
         for number in range(rounds):
             for rates, where, what in sides if number % 2 else reversed(sides):
                 rates.append(uvloop.run(throughput(where, what, CLIENTS, seconds)))
@@ -150,6 +150,16 @@ def compare(
         bounds.note("lowest ratio", min(ratios)),
         bounds.note("highest ratio", max(ratios)),
     ]
+
+
+def best_setting(folder: Path, python: Path, request: bytes) -> peer.Setting:
+    """Try LitServe in each setting; return the one in which it is fastest."""
+    trials = {}
+    for setting in peer.SETTINGS:
+        with peer.litserve(folder, python, setting) as port:
+            trials[setting] = uvloop.run(throughput(port, request, CLIENTS, TRIAL_S))
+        print(f"LitServe, {setting}: {trials[setting]:.0f} pictures/s", flush=True)
+    return max(trials, key=lambda setting: trials[setting])
 
 
 if __name__ == "__main__":

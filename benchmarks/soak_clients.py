@@ -20,6 +20,8 @@ now_s = time.perf_counter
 BAD, LEAVING = 0.01, 0.05
 """Shares of requests that are wrong, and whose client leaves."""
 LONGEST_STAY_S = 0.25
+MAX_LOST = 50
+"""With so many unanswered requests the server is gone, and there is nothing left to learn."""
 MAX_TRIES = 60
 """Of a request that is told to come back later."""
 
@@ -56,7 +58,7 @@ class Record:
     """Answers that were computed in company."""
     bad: int = 0
     took_s: list[float] = field(default_factory=list)
-    """Of each answer to a good request."""
+    """Of each answer."""
     surplus_bytes: int = 0
 
 
@@ -92,7 +94,7 @@ class Clients:
     async def _visit(self, number: int, until_s: float) -> None:
         """Be one client."""
         chance = random.Random(f"{self._seed} {number}")  # noqa: S311
-        while now_s() < until_s:
+        while now_s() < until_s and len(self.record.lost) < MAX_LOST:
             luck = chance.random()
             if luck < BAD:
                 await self._err(chance.choice(self._bad))
@@ -102,22 +104,10 @@ class Clients:
                 await self._use(chance.choice(self._cases), use_cache=chance.random() < CACHED)
 
     async def _use(self, case: Case, *, use_cache: bool) -> None:
-        """Send a good request until it is done, and look at the picture."""
-        for _ in range(MAX_TRIES):
-            began_s = now_s()
-            answer = await self._ask(case, use_cache=use_cache)
-            if answer is None:
-                return
-            self.record.took_s.append(now_s() - began_s)
-            if answer.status != 429:
-                await self._look(case, answer, began_s)
-                return
-            delay = answer.headers.get("retry-after", "")
-            if not delay.isdigit():
-                self.record.unexpected.append(f"429 without Retry-After: {answer.body[:200]!r}")
-                return
-            await asyncio.sleep(int(delay))
-        self.record.unexpected.append(f"{case.model}: 429 {MAX_TRIES} times in a row")
+        """Send a good request, and look at the picture."""
+        answer, began_s = await self._ask_until_done(case, use_cache=use_cache)
+        if answer is not None:
+            await self._look(case, answer, began_s)
 
     async def _look(self, case: Case, answer: Answer, began_s: float) -> None:
         """Judge an answer to a good request."""
@@ -134,9 +124,9 @@ class Clients:
                 self.record.wrong.append(_difference(case, answer, pixels, self._right[case]))
 
     async def _err(self, bad: Bad) -> None:
-        """Send a wrong request."""
+        """Send a wrong request; a busy server may not have looked at it yet."""
         self.record.bad += 1
-        answer = await self._ask(bad.case, use_cache=False)
+        answer, _ = await self._ask_until_done(bad.case, use_cache=False)
         if answer is not None and answer.status != bad.status:
             self.record.unexpected.append(
                 f"{answer.status} instead of {bad.status}: {answer.body[:200]!r}"
@@ -145,12 +135,34 @@ class Clients:
     async def _leave(self, case: Case, stay_s: float) -> None:
         """Send a good request, and close the connection, most likely before the answer is there."""
         self.record.left += 1
-        connection = await Connection.open(self._port)
+        try:
+            connection = await Connection.open(self._port)
+        except OSError as error:
+            self.record.lost.append(f"a client that would have left: {error!r}")
+            return
         answer = connection.ask(case.request(f"soak-{next(self._numbers)}"))
         await asyncio.wait((answer,), timeout=stay_s)
         connection.close()
         await asyncio.wait((answer,))
         answer.exception()  # nobody waits for it
+
+    async def _ask_until_done(self, case: Case, *, use_cache: bool) -> tuple[Answer | None, float]:
+        """Send a request, again when told to; return the last answer, and when it was asked for."""
+        for _ in range(MAX_TRIES):
+            began_s = now_s()
+            answer = await self._ask(case, use_cache=use_cache)
+            if answer is None:
+                return None, began_s
+            self.record.took_s.append(now_s() - began_s)
+            if answer.status != 429:
+                return answer, began_s
+            delay = answer.headers.get("retry-after", "")
+            if not delay.isdigit():
+                self.record.unexpected.append(f"429 without Retry-After: {answer.body[:200]!r}")
+                return None, began_s
+            await asyncio.sleep(int(delay))
+        self.record.unexpected.append(f"{case.model}: 429 {MAX_TRIES} times in a row")
+        return None, now_s()
 
     async def _ask(self, case: Case, *, use_cache: bool) -> Answer | None:
         """Send one request; return its answer, or None if there was none or another's."""

@@ -6,6 +6,7 @@ import os
 import random
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,19 +58,31 @@ def _share_bytes(process: psutil.Process) -> int:
 
 
 async def kill_workers(pid: int, every_s: float, watch: Watch, seed: int) -> None:
-    """Kill one of a server's processes again and again, until cancelled."""
-    chance = random.Random(seed)  # noqa: S311
+    """Kill one of a server's processes again and again, until cancelled.
+
+    Which one is drawn among those of the models that were hit least often: a young worker is
+    smaller than an old one, so that an even hand keeps the weights of all comparable.
+    """
+    chance, hits = random.Random(seed), Counter[str]()  # noqa: S311
     while True:
         await asyncio.sleep(every_s)
-        workers = live_children(pid)
+        workers = [(_name(worker), worker) for worker in live_children(pid)]
         if not workers:
             watch.found_none += 1
             continue
-        victim = chance.choice(workers)
-        with contextlib.suppress(psutil.Error):
-            name = " ".join(victim.cmdline()[-1:])
+        fewest = min(hits[name] for name, _ in workers)
+        name, victim = chance.choice([one for one in workers if hits[one[0]] == fewest])
+        with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
+            hits[name] += 1
             watch.kills.append((now_s(), name))
+
+
+def _name(worker: psutil.Process) -> str:
+    """Return the last word of a process's command: for a worker, its model."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(worker.cmdline()[-1:])
+    return ""
 
 
 def live_children(pid: int) -> list[psutil.Process]:

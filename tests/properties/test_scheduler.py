@@ -127,13 +127,13 @@ def play(main: Coroutine[object, object, None]) -> None:
             runner.run(main)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(plans)
 def test_every_job_is_answered_once_and_rightly(plan: Plan) -> None:
     play(run(plan))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(plans, st.integers(0, 12))
 def test_closing_at_any_time_leaves_nobody_waiting(plan: Plan, close_at_s: int) -> None:
     play(run(plan, close_at_s))

@@ -116,12 +116,13 @@ class ProcessWorker:
 
     async def run(self, jobs: Sequence[Job]) -> list[Answer]:
         """Run a batch there."""
-        if self._channel is None:
-            raise WorkerLostError("the process is gone")
         try:
             segment, content = await self._packed(jobs)
         except OSError as error:
             return [errors.OutOfMemoryError(f"no memory for the picture: {error}") for _ in jobs]
+        if self._channel is None:  # looked at after packing, during which it may have ended
+            segment.close()
+            raise WorkerLostError("the process is gone")
         self._rest_bytes = self.usage.resident_bytes
         self._batch = batch = RunningBatch(jobs, segment)
         with contextlib.ExitStack() as stack:

@@ -207,6 +207,24 @@ async def test_a_process_that_dies_is_noticed_at_once(caplog: pytest.LogCaptureF
     assert "was lost" in caplog.text
 
 
+async def test_a_process_that_dies_while_a_large_picture_is_packed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = fake()
+    async with working(spec) as worker:
+        pack = worker._packed
+
+        async def die(jobs: Sequence[Job]) -> object:
+            packed = await pack(jobs)
+            worker.kill()
+            await asyncio.shield(worker.ended)
+            return packed
+
+        monkeypatch.setattr(worker, "_packed", die)
+        with pytest.raises(WorkerLostError):
+            await asyncio.wait_for(worker.run([job(spec, image(1, 1500))]), 10)
+
+
 async def test_a_run_that_hangs_is_killed_once_nobody_waits() -> None:
     spec = fake(fail="hang")
     hooks = Hooks()

@@ -10,7 +10,7 @@ from calotype.errors import (
     MissingWeightsError,
     ModelCrashedError,
 )
-from calotype.execution.worker import Traits
+from calotype.execution.worker import Traits, WorkerLostError
 from workers import TRAITS, House, counted, finished, job, value_of
 
 OTHER = ModelSpec(id="t/other", backend="fake", revision="1")
@@ -50,6 +50,54 @@ async def test_a_crashing_job_runs_twice_and_its_mates_are_served() -> None:
     assert [str(error) for error in house.given_up] == ["the worker fell"]
     assert counted("calotype_job_retries_total") == retries + 3
     assert counted("calotype_worker_losses_total") == losses + 2
+
+
+async def test_who_runs_again_goes_before_the_callers_later_jobs() -> None:
+    house = House()
+    crew = await house.crew()
+    tasks = await house.submit(crew, job(0), job(1))
+    batch = await house.next_batch()
+    tasks += await house.submit(crew, job(2))
+    batch.crash()
+    runs = []
+    for _ in tasks:
+        batch = await house.next_batch()
+        runs.append(batch.numbers)
+        batch.answer()
+    assert runs == [[0], [1], [2]]
+    assert [value_of(o) for o in await asyncio.gather(*tasks)] == [0, 1, 2]
+
+
+async def test_who_leaves_while_waiting_to_run_again_saves_all_of_it() -> None:
+    house = House()
+    crew, other = await house.crew(), await house.crew(OTHER)
+    (leaver,) = await house.submit(crew, job(0))
+    batch = await house.next_batch()
+    (mate,) = await house.submit(other, job(1, model=OTHER))
+    house.clock.now_s += 3.0
+    batch.crash()
+    batch = await house.next_batch()
+    assert batch.numbers == [1]
+    name = "calotype_cancelled_compute_seconds_total"
+    before_s = counted(name)
+    leaver.cancel()
+    await finished(leaver)
+    assert counted(name) == pytest.approx(before_s + 10.0)
+    batch.answer()
+    assert value_of(await mate) == 1
+
+
+async def test_a_worker_that_is_about_to_end_is_not_used_again() -> None:
+    """Its process may be known to be lost before it is gone."""
+    house = House()
+    crew = await house.crew()
+    (task,) = await house.submit(crew, job(1))
+    lost = await house.next_batch()
+    lost.reply.set_exception(WorkerLostError("it sent nonsense"))
+    batch = await house.next_batch()
+    assert batch.worker is not lost.worker
+    batch.answer()
+    assert value_of(await task) == 1
 
 
 @pytest.mark.parametrize(("shrink", "then"), [(0, 1), (1, 2), (2, 2)])
