@@ -249,7 +249,7 @@ class Scheduler:
                 shrink = min(place.job.shrink + 1, place.crew.traits.shrinks)
                 place.job = replace(place.job, shrink=shrink)
             place.waiting = replace(place.waiting, alone=True)
-            place.started_s = 0.0
+            place.started_s, place.job.hooks.progress = 0.0, (0, 0)
             again.append(place)
         self._queue[:0] = again
 
