@@ -31,6 +31,7 @@ Examples:
   calotype serve
   calotype serve --port 9000 --preload upscale,style
   calotype serve --host 0.0.0.0            needs a token: calotype token create NAME
+  calotype serve --memory-bytes 4000000000 --pin upscale
   calotype serve --config calotype.toml
 
 Ctrl-C lets running requests finish, for up to --drain-s seconds; a second one stops at once.
