@@ -154,6 +154,11 @@ class RequestCancelledError(CapacityError):
     kind = "cancelled"
 
 
+def shutting_down() -> ShuttingDownError:
+    """Return what is told to whoever sends work, or has some, when the server ends."""
+    return ShuttingDownError("the server is shutting down", retry_after_s=5.0)
+
+
 class BackendError(CalotypeError):
     """The model's fault; detail goes to the log only."""
 

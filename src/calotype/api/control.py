@@ -3,10 +3,7 @@
 from typing import Protocol
 
 from calotype.domain.model import ModelSpec
-from calotype.errors import ShuttingDownError
-
-BACK_AFTER_S = 5.0
-"""After which a server that ends may be back."""
+from calotype.errors import shutting_down
 
 
 class Control(Protocol):
@@ -28,11 +25,6 @@ class Control(Protocol):
     def draining(self) -> bool:
         """Whether no more work is taken, because the end is near."""
         ...
-
-
-def shutting_down() -> ShuttingDownError:
-    """Return what is told to a client whose work the end of the server stops."""
-    return ShuttingDownError("the server is shutting down", retry_after_s=BACK_AFTER_S)
 
 
 def refuse_draining(control: Control) -> None:

@@ -10,11 +10,11 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from calotype.api.control import shutting_down
 from calotype.api.header import join_headers, kept_request_id
 from calotype.api.presence import ClientGoneError
 from calotype.api.problems import problem
 from calotype.domain.text import printable
+from calotype.errors import shutting_down
 from calotype.observe import metrics
 from calotype.observe.logs import REQUEST_ID
 

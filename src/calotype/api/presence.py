@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-from calotype.api.control import shutting_down
+from calotype.errors import shutting_down
 
 T = TypeVar("T")
 

@@ -5,12 +5,9 @@ import contextlib
 from collections.abc import Iterator
 
 from calotype.domain.request import Job
-from calotype.errors import QueueFullError, ShuttingDownError
+from calotype.errors import QueueFullError, shutting_down
 from calotype.execution.budget import MIB
 from calotype.observe import metrics
-
-RETRY_AFTER_END_S = 5.0
-"""After which a server that ends may be back."""
 
 
 class Admission:
@@ -43,7 +40,7 @@ class Admission:
             QueueFullError: enough is in work.
         """
         if self.draining:
-            raise ShuttingDownError("the server is shutting down", retry_after_s=RETRY_AFTER_END_S)
+            raise shutting_down()
         if self._jobs >= self._max_jobs:
             self._refuse(f"{self._jobs} requests are waiting, which is the most that may")
 

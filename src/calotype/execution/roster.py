@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from calotype.domain.model import ModelSpec
-from calotype.errors import ForbiddenError, ModelLoadingError, ShuttingDownError
-from calotype.execution.admission import RETRY_AFTER_END_S
+from calotype.errors import ForbiddenError, ModelLoadingError, shutting_down
 from calotype.execution.backoff import BackOff
 from calotype.execution.budget import MIB
 from calotype.execution.crew import Crew
@@ -107,7 +106,7 @@ class Roster:
             ShuttingDownError: it is.
         """
         if self._closed:
-            raise ShuttingDownError("the server is shutting down", retry_after_s=RETRY_AFTER_END_S)
+            raise shutting_down()
 
     def check_size(self, model: ModelSpec) -> None:
         """Refuse a model that can't fit, whatever is unloaded for it.

@@ -9,7 +9,7 @@ import pytest
 from calotype.domain.image import Image
 from calotype.domain.request import Job
 from calotype.errors import QueueFullError, ShuttingDownError
-from calotype.execution.admission import RETRY_AFTER_END_S, Admission
+from calotype.execution.admission import Admission
 from unit.execution.scripted import job, spec, turns
 
 NET = spec()
@@ -96,7 +96,7 @@ def test_who_drains_takes_nothing() -> None:
         with pytest.raises(ShuttingDownError), one.holding(SMALL, 1.0):
             pass
         assert one.jobs == 1
-    assert caught.value.retry_after_s == RETRY_AFTER_END_S
+    assert caught.value.retry_after_s == 5.0
 
 
 async def test_settling_ends_with_the_last_job() -> None:
