@@ -11,6 +11,7 @@
     - ForbiddenError
     - UnknownModelError
     - UnknownRequestError
+    - UnsafeResultError
   x CapacityError         nobody's fault; the caller may retry
     - RateLimitedError
     - QueueFullError
@@ -112,6 +113,12 @@ class UnknownRequestError(RequestError):
     """No request of that id is in work: it is done, or there never was one."""
 
     kind = "unknown_request"
+
+
+class UnsafeResultError(RequestError):
+    """The model's own safety checker objects to the result, and such results are refused."""
+
+    kind = "unsafe"
 
 
 class CapacityError(CalotypeError):

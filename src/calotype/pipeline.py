@@ -93,6 +93,7 @@ class Pipeline:
             warnings=applied.warnings + entry.notes,
             seed=entry.seed,
             outcome=outcome,
+            facts=entry.facts,
             compute_s=time.monotonic() - started_s if outcome else 0.0,
         )
 
@@ -124,20 +125,16 @@ class Pipeline:
         async def compute() -> tuple[Entry, Outcome]:
             self.runner.check()
             inputs = await self.codec.decode(model, request.upload, values, formats)
-            job = Job(
-                model=model,
-                image=inputs.image,
-                params=values,
-                images=inputs.images,
-                deadline_s=request.deadline_s,
-                wait_for_model=request.wait_for_model,
-                caller=request.caller,
-                hooks=request.hooks,
-            )
+            job = request.job(model, values, inputs.image, inputs.images)
             outcome = await self.runner.submit(job)
-            file = await self.codec.encode(inputs, outcome.image, values, formats)
+            file = await self.codec.encode(model, inputs, outcome.image, values, formats)
             entry = Entry(
-                body=file.body, format=file.format, etag=file.etag, seed=seed, notes=file.notes
+                body=file.body,
+                format=file.format,
+                etag=file.etag,
+                seed=seed,
+                notes=(*request.hooks.notes, *file.notes),
+                facts=request.hooks.facts,
             )
             await self.cache.put(key, entry)
             return entry, outcome

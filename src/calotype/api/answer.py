@@ -46,6 +46,10 @@ class Answers:
         if response.seed is not None:
             headers.append((b"x-seed", b"%d" % response.seed))
         headers += [
+            (b"x-" + name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+            for name, value in response.facts.items()
+        ]
+        headers += [
             (b"x-hf-warning", warning.encode("latin-1", "replace"))
             for warning in (*warnings, *response.warnings)
         ]

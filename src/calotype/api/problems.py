@@ -23,6 +23,7 @@ STATUS: Mapping[type[errors.CalotypeError], HTTPStatus] = {
     errors.ForbiddenError: HTTPStatus.FORBIDDEN,
     errors.UnknownModelError: HTTPStatus.NOT_FOUND,
     errors.UnknownRequestError: HTTPStatus.NOT_FOUND,
+    errors.UnsafeResultError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ModelLoadingError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -6,11 +6,33 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from calotype.domain.image import Image
+from calotype.domain.model import Device
 from calotype.domain.request import Job
 
 Precision = Literal["auto", "bf16", "f32"]
+Safety = Literal["black", "refuse", "ignore"]
 ReadWeights = Callable[[str], bytes]
 """Role of a file -> its content, digest checked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diffusion:
+    """How diffusers' pipelines are run."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a CUDA device if there is one."""
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    """On the processor; auto is OpenVINO."""
+    compile: bool = False
+    """Compile the network's repeated blocks on CUDA."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """What lies in the computer's memory until the CUDA device needs it."""
+    safety: Safety = "black"
+    """What happens to a picture that the pipeline's own checker objects to."""
+    stage_bytes: int = 256 * 1024 * 1024
+    """Bound on what is kept of prompts and source pictures that were encoded."""
+    loras_dir: Path | None = None
+    """Where adapters are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +44,7 @@ class Machine:
     threads: int = 0
     """Processor threads; 0: all cores."""
     precision: Precision = "auto"
+    diffusion: Diffusion = Diffusion()
     max_output_pixels: int | None = None
     """Largest result, for networks whose scale is known only once they are loaded."""
 
@@ -48,6 +71,11 @@ class Backend(Protocol):
     @property
     def precision(self) -> str:
         """What it computes in, and why, e.g. ``f32 (bf16 measured slower on this processor)``."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """What it computes on."""
         ...
 
     @property

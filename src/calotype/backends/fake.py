@@ -18,7 +18,7 @@ import numpy as np
 
 from calotype.backends.base import Backend, Batching, Machine, ReadWeights
 from calotype.domain.image import Image
-from calotype.domain.model import ModelSpec
+from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job, step_together
 from calotype.errors import BadOutputError, MissingWeightsError, OutOfMemoryError
 
@@ -38,6 +38,7 @@ class FakeBackend:
     """Returns its input, inverted when a job's ``invert`` is true, repeated ``scale`` times."""
 
     precision = "none (fake)"
+    device: Device = "cpu"
     batching = Batching()
     shrinks = 2
 

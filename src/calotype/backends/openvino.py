@@ -64,15 +64,28 @@ class Engine:
         key = _digest("\0".join((identity, ov.get_version(), _processor(), json.dumps(config))))
         if (found := self._load(name, key, config)) is not None:
             return found
+        compiled = self._compile(name, build(), config)
+        self._store(key, compiled)
+        return compiled
+
+    def compile_for_now(self, name: str, model: ov.Model) -> ov.CompiledModel:
+        """Compile a network that is too large to be kept compiled on disk.
+
+        Raises:
+            OutOfMemoryError: the compiled network doesn't fit.
+            MissingWeightsError: the network can't be compiled.
+        """
+        return self._compile(name, model, self._config(self.precision))
+
+    def _compile(self, name: str, model: ov.Model, config: dict[str, Any]) -> ov.CompiledModel:
         started_s = time.monotonic()
         try:
-            compiled = _core().compile_model(build(), "CPU", config)
+            compiled = _core().compile_model(model, "CPU", config)
         except MemoryError as error:
             raise OutOfMemoryError(f"{name}: no memory to compile it") from error
         except RuntimeError as error:
             raise MissingWeightsError(f"{name}: OpenVINO can't compile it") from error
         logger.info("compiled %s in %.2f s", name, time.monotonic() - started_s)
-        self._store(key, compiled)
         return compiled
 
     def _config(self, precision: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from calotype.errors import InvalidCatalogError, MissingExtraError
 
 BACKENDS: dict[str, str] = {
     "fake": "calotype.backends.fake",
+    "diffusers": "calotype.backends.diffusers",
     "openvino": "calotype.backends.tiled",
     "style": "calotype.backends.style",
     "style-image": "calotype.backends.style_image",

@@ -10,7 +10,7 @@ from calotype.backends.mixing import mix
 from calotype.backends.network import read_onnx
 from calotype.backends.openvino import Engine
 from calotype.domain.image import Image
-from calotype.domain.model import ModelSpec
+from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job
 
 
@@ -25,6 +25,7 @@ class StyleBackend:
     Source: Dumoulin et al., A Learned Representation For Artistic Style, ICLR 2017.
     """
 
+    device: Device = "cpu"
     batching = None
     """Pictures are run one by one: their statistics are their own."""
     shrinks = 0

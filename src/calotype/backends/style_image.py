@@ -10,7 +10,7 @@ from calotype.backends.mixing import mix
 from calotype.backends.network import read_onnx
 from calotype.backends.openvino import Engine
 from calotype.domain.image import Image, Pixels
-from calotype.domain.model import ModelSpec
+from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job
 
 STYLE_PX = 256
@@ -31,6 +31,7 @@ class StyleImageBackend:
         stylization network, BMVC 2017.
     """
 
+    device: Device = "cpu"
     batching = None
     """Pictures are run one by one: their statistics are their own."""
     shrinks = 0

@@ -13,7 +13,7 @@ from calotype.backends.network import fix_tile, read_ncnn_network, read_onnx, wi
 from calotype.backends.openvino import Engine
 from calotype.backends.tiling import Grid, run_tiled
 from calotype.domain.image import Image, Pixels, Size
-from calotype.domain.model import ModelSpec
+from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job
 from calotype.errors import MissingWeightsError, PayloadTooLargeError
 
@@ -81,6 +81,7 @@ class Network:
 class TiledBackend:
     """A network, or one for each ``scale`` that the model offers."""
 
+    device: Device = "cpu"
     batching = None
     """Pictures run one by one, tile by tile: a batch would only keep the first ones waiting."""
 

@@ -2,7 +2,8 @@
 
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from calotype.domain.request import ImageFormat
@@ -22,11 +23,13 @@ class Entry:
     seed: int | None
     notes: tuple[str, ...] = ()
     """Warnings that belong to the answer however often it is given."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else it says of the picture, by name."""
 
     @property
     def size_bytes(self) -> int:
         """What the entry takes in memory, nearly."""
-        texts = sum(map(sys.getsizeof, (self.body, *self.notes)))
+        texts = sum(map(sys.getsizeof, (self.body, *self.notes, *self.facts.values())))
         return texts + OVERHEAD_BYTES
 
 

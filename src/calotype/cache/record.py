@@ -36,6 +36,7 @@ def pack(key: str, entry: Entry) -> tuple[bytes, bytes]:
             "etag": entry.etag,
             "seed": entry.seed,
             "notes": entry.notes,
+            "facts": dict(entry.facts),
         }
     ).encode()
     length = _LENGTH.pack(len(header))

@@ -81,7 +81,7 @@ def _value(param: ParamSpec | None, value: object) -> object:
     if not isinstance(value, str):
         return value
     match param.type if param else None:
-        case "string" | "blend":
+        case "string" | "blend" | "loras":
             return value
         case "image":
             return Path(value).read_bytes()

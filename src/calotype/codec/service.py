@@ -116,22 +116,24 @@ class Codec:
 
     async def encode(
         self,
+        model: ModelSpec,
         inputs: Inputs,
         pixels: Image,
         values: Mapping[str, ParamValue],
         formats: tuple[ImageFormat, ...],
     ) -> Encoded:
         """Bring the network's picture to its final size and write it as a file."""
-        return await asyncio.to_thread(self._encode, inputs, pixels, values, formats)
+        return await asyncio.to_thread(self._encode, model, inputs, pixels, values, formats)
 
     def _encode(
         self,
+        model: ModelSpec,
         inputs: Inputs,
         pixels: Image,
         values: Mapping[str, ParamValue],
         formats: tuple[ImageFormat, ...],
     ) -> Encoded:
-        image = finished(inputs.image, pixels, values)
+        image = finished(inputs.image, pixels, values, model.scale)
         chosen = fitting(formats, image.size)
         lost = unrepresentable(image, chosen)
         body = encode(image, chosen, self.options, inputs.metadata)
@@ -175,17 +177,23 @@ def _reductions(header: Header) -> Iterator[str]:
         yield f"input; {header.bits} bits a sample were rounded to {COMPUTED_BITS}"
 
 
-def finished(original: Image, output: Image, values: Mapping[str, ParamValue]) -> Image:
+def finished(
+    original: Image, output: Image, values: Mapping[str, ParamValue], scale: int | None
+) -> Image:
     """Give the network's picture its alpha channel and its exact size.
 
     Args:
         original: the decoded upload, whose alpha the result gets.
         output: what the network made.
-        values: ``target_size`` is the exact size, if given.
+        values: ``target_size`` is the exact size, if given; else ``scale`` beats the model's.
+        scale: size of the result / size of the input, if the model has one.
     """
     alpha = output.alpha
     if alpha is None and original.alpha is not None:
         alpha = resize_plane(original.alpha, output.size)
     image = Image(output.pixels, alpha)
-    target = values.get("target_size")
-    return resize(image, target) if isinstance(target, Size) else image
+    target, asked = values.get("target_size"), values.get("scale")
+    scale = asked if isinstance(asked, int) else scale
+    if isinstance(target, Size):
+        return resize(image, target)
+    return resize(image, original.size.times(scale)) if scale else image

@@ -12,7 +12,8 @@ Task = Literal[
     "restoration",
     "image-to-image",
 ]
-ParamType = Literal["string", "number", "integer", "boolean", "image", "blend", "size"]
+Device = Literal["cpu", "gpu"]
+ParamType = Literal["string", "number", "integer", "boolean", "image", "blend", "size", "loras"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ class ModelStatus:
     """What is known about a model at run time."""
 
     state: Literal["unloaded", "loading", "loaded", "failed", "too_large"]
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Device = "cpu"
     precision: str = ""
     """Precision the loaded model computes in, and why if it is a fallback."""
     estimated_load_s: float | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from calotype.domain.blend import blend_text
 from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec, ParamSpec
-from calotype.domain.request import FORMATS, ParamValue
+from calotype.domain.request import FORMATS, Loras, ParamValue
 from calotype.domain.text import printable
 from calotype.domain.value import MAX_INTEGER, parse_side, parse_value
 from calotype.errors import InvalidParameterError
@@ -19,9 +19,11 @@ KNOWN: Mapping[str, str] = {
     "guidance_scale": "How closely the result follows the prompt.",
     "height": "Height of the result in pixels, together with width; the same as target_size.",
     "image_guidance_scale": "How closely the result follows the input picture.",
+    "loras": "Adapters to add: a list of {id, scale}, or text such as acme/pixel:0.8,acme/ink.",
     "mask_blur": "Pixels over which the edge of the mask is softened.",
     "mask_image": "Picture of what to repaint, base64-encoded: white is repainted.",
     "negative_prompt": "What the result must not show.",
+    "noise_level": "Noise added to the picture before it is enlarged; more invents more detail.",
     "num_inference_steps": "Denoising steps; more is slower and finer.",
     "output_format": "File format of the result; beats the Accept header.",
     "preserve_color": "Keep the colours of the input picture.",
@@ -32,6 +34,7 @@ KNOWN: Mapping[str, str] = {
     "style": "Built-in style by name or number, or a blend such as 3:0.5,12:0.5.",
     "style_image": "any picture, base64-encoded",
     "target_size": "Exact size of the result in pixels.",
+    "true_cfg_scale": "How strongly the negative prompt counts; up to 1 it doesn't.",
     "width": "Width of the result in pixels, together with height; the same as target_size.",
 }
 """Every parameter that some model of Calotype takes, and what it means."""
@@ -201,6 +204,8 @@ def _plain(value: ParamValue) -> object:
             return f"blake2b:{hashlib.blake2b(value, digest_size=32).hexdigest()}"
         case Size():
             return {"width": value.width_px, "height": value.height_px}
+        case Loras():
+            return [{"id": name, "scale": scale} for name, scale in value.scales]
         case tuple():
             return blend_text(value)
         case _:

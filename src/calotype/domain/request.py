@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from calotype.domain.image import Image, Size
-from calotype.domain.model import ModelSpec
+from calotype.domain.model import Device, ModelSpec
 from calotype.errors import DeadlineExceededError
 
 PACE_KNOWN_S = 1.0
@@ -25,7 +25,16 @@ FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
 Blend = tuple[tuple[int, float], ...]
 """((choice index, weight > 0), ...), ascending, weights summing to 1."""
 
-ParamValue = str | int | float | bool | bytes | Size | Blend | None
+
+@dataclass(frozen=True, slots=True)
+class Loras:
+    """Adapters to add to a model, each once."""
+
+    scales: tuple[tuple[str, float], ...]
+    """((id, scale), ...), in the order given; 1 is the scale that an adapter was trained for."""
+
+
+ParamValue = str | int | float | bool | bytes | Size | Blend | Loras | None
 """A validated parameter; image parameters are still encoded bytes."""
 
 CacheStatus = Literal["hit", "miss", "bypass", "coalesced"]
@@ -45,6 +54,10 @@ class Hooks:
         self._deadline_s = self._started_s = float("inf")
         self.progress = (0, 0)
         """Steps done, steps in all; (0, 0) before the first."""
+        self.notes: tuple[str, ...] = ()
+        """Warnings of the run, for the answer."""
+        self.facts: Mapping[str, str] = {}
+        """What else the answer says of the run, by name. E.g. ``safety``."""
 
     def start(self, deadline_s: float) -> None:
         """Begin to watch whether the job can be done in time.
@@ -101,6 +114,15 @@ class Hooks:
         if self._on_progress is not None:
             self._on_progress(done, total)
 
+    def note(self, text: str) -> None:
+        """Add a warning to the answer, unless it has the same one already."""
+        if text not in self.notes:
+            self.notes = (*self.notes, text)
+
+    def tell(self, name: str, value: str) -> None:
+        """Add a fact to the answer, in place of any other of that name."""
+        self.facts = {**self.facts, name: value}
+
     def _check_pace(self, done: int, total: int) -> None:
         """Stop what is hopeless now, rather than at the deadline."""
         if self._deadline_s == float("inf") or not 0 < done < total:
@@ -142,6 +164,25 @@ class ImageRequest:
     request_id: str = ""
     hooks: Hooks = field(default_factory=Hooks)
     """Progress of the run, and the way to stop it."""
+
+    def job(
+        self,
+        model: ModelSpec,
+        params: Mapping[str, ParamValue],
+        image: Image,
+        images: Mapping[str, Image],
+    ) -> "Job":
+        """Return what is to be run, once everything was checked and decoded."""
+        return Job(
+            model=model,
+            image=image,
+            params=params,
+            images=images,
+            deadline_s=self.deadline_s,
+            wait_for_model=self.wait_for_model,
+            caller=self.caller,
+            hooks=self.hooks,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +231,7 @@ class Outcome:
     queue_s: float = 0.0
     inference_s: float = 0.0
     batch_size: int = 1
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +250,8 @@ class ImageResponse:
     seed: int | None = None
     outcome: Outcome | None = None
     """How the run went that made it, for whoever asked for it first; None from the cache."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else is to be said of the picture, by name; a header each."""
     compute_s: float = 0.0
     """Decode, queue, inference and encode together; 0 from the cache."""
 

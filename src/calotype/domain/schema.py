@@ -1,6 +1,7 @@
 """A model's parameters as JSON Schema, for ``GET /models/{id}`` and the OpenAPI page."""
 
 from calotype.domain.blend import NUMBER_PATTERN, WEIGHT_PATTERN
+from calotype.domain.lora import MAX_LORAS, MAX_SCALE
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.domain.params import all_params
 from calotype.domain.value import MAX_SIDE_PX, MAX_TEXT_CHARS
@@ -54,6 +55,8 @@ def _type(param: ParamSpec) -> dict[str, object]:
             return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
         case "blend":
             return _blend(param)
+        case "loras":
+            return _loras()
         case "size":
             side = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE_PX}
             return {
@@ -84,3 +87,16 @@ def _blend(param: ParamSpec) -> dict[str, object]:
             {"type": "string", "pattern": _BLEND_PATTERN, "examples": list(param.choices)},
         ]
     }
+
+
+def _loras() -> dict[str, object]:
+    """Describe adapters."""
+    scale = {"type": "number", "minimum": -MAX_SCALE, "maximum": MAX_SCALE, "default": 1.0}
+    lora = {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "scale": scale},
+        "required": ["id"],
+        "additionalProperties": False,
+    }
+    item = {"oneOf": [lora, {"type": "string"}]}
+    return {"oneOf": [{"type": "array", "items": item, "maxItems": MAX_LORAS}, {"type": "string"}]}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from calotype.domain.base64 import decode_base64
 from calotype.domain.blend import parse_blend
 from calotype.domain.image import Size
+from calotype.domain.lora import parse_loras
 from calotype.domain.model import ParamSpec, ParamType
 from calotype.domain.request import ParamValue
 from calotype.domain.text import show_value
@@ -45,6 +46,8 @@ def parse_value(spec: ParamSpec, raw: object, note: Note = lambda *_: None) -> P
                 f"{spec.name} weights must sum to 1, got {show_value(raw)}",
             )
         return blend
+    if spec.type == "loras":
+        return parse_loras(spec.name, raw)
     value = _PARSERS[spec.type](spec, raw)
     if spec.choices and value not in spec.choices:
         allowed = ", ".join(str(choice) for choice in spec.choices)

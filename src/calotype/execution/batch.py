@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from calotype.domain.request import Job
+from calotype.execution.channel import Message
 from calotype.execution.segment import Segment
 from calotype.execution.worker import Answer
 
@@ -40,6 +41,15 @@ class RunningBatch:
         """Note that a step has ended; return how many seconds it took."""
         before_s, self._stepped_s = self._stepped_s, time.monotonic()
         return self._stepped_s - before_s
+
+    def found(self, message: Message) -> None:
+        """Take what a job's answer is to say."""
+        hooks = self.jobs[message["job"]].hooks
+        if message["is"] == "note":
+            hooks.note(str(message["text"]))
+        else:
+            name, value = message["fact"]
+            hooks.tell(str(name), str(value))
 
     def report(self, index: int, done: int, total: int) -> None:
         """Tell of a job's progress; whoever listens can't stop it by failing."""

@@ -48,16 +48,31 @@ class RemoteHooks(Hooks):
         segment: of the batch.
         index: of the job in it, and of its byte.
         report: sends progress to the server.
+        channel: for what else is to be said.
     """
 
-    def __init__(self, segment: Segment, index: int, report: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        index: int,
+        report: Callable[[int, int], None],
+        channel: Channel,
+    ) -> None:
         super().__init__(report)
-        self._segment, self._index = segment, index
+        self._segment, self._index, self._channel = segment, index, channel
 
     @property
     def cancelled(self) -> bool:
         """Whether the server said that nobody waits any more."""
         return self._segment.map[self._index] != 0
+
+    def note(self, text: str) -> None:
+        """Send a warning."""
+        self._channel.send({"is": "note", "job": self._index, "text": text[:_TEXT_CHARS]})
+
+    def tell(self, name: str, value: str) -> None:
+        """Send a fact."""
+        self._channel.send({"is": "fact", "job": self._index, "fact": [name, value]})
 
 
 class Reporter:
@@ -140,7 +155,7 @@ def _run(
     reset_peak()
 
     def hooks(segment: Segment, index: int) -> Hooks:
-        return RemoteHooks(segment, index, Reporter(channel, index))
+        return RemoteHooks(segment, index, Reporter(channel, index), channel)
 
     return run_isolated(backend, open_jobs(message, segment, spec, hooks))
 

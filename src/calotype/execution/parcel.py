@@ -187,6 +187,7 @@ def describe_traits(backend: Backend) -> Message:
         "precision": backend.precision,
         "batching": None if batching is None else [batching.params, batching.multiple_px],
         "shrinks": backend.shrinks,
+        "device": backend.device,
     }
 
 
@@ -196,4 +197,9 @@ def traits_of(message: Message) -> Traits:
     if message["batching"] is not None:
         params, multiple_px = message["batching"]
         batching = Batching(params=tuple(params), multiple_px=multiple_px)
-    return Traits(precision=message["precision"], batching=batching, shrinks=message["shrinks"])
+    return Traits(
+        precision=message["precision"],
+        batching=batching,
+        shrinks=message["shrinks"],
+        device=message["device"],
+    )

@@ -134,6 +134,7 @@ class Pool:
         if crew is not None and crew.workers and crew.traits:
             return ModelStatus(
                 state="loaded",
+                device=crew.traits.device,
                 precision=crew.traits.precision,
                 resident_bytes=crew.resident_bytes or None,
             )

@@ -217,6 +217,8 @@ class ProcessWorker:
             case "progress", RunningBatch() as batch:
                 self._stepped(batch)
                 batch.report(message["job"], *message["step"])
+            case (("note" | "fact"), RunningBatch() as batch):
+                batch.found(message)
             case "done", RunningBatch() as batch:
                 self._stepped(batch)
                 self._peak_bytes = message["peak_bytes"]

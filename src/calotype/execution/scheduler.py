@@ -260,7 +260,14 @@ def _settle(place: _Place, answer: Answer, took_s: float, batch_size: int) -> No
         return
     if isinstance(answer, Image):
         queue_s = place.started_s - place.waiting.arrived_s
-        outcome = Outcome(image=answer, queue_s=queue_s, inference_s=took_s, batch_size=batch_size)
+        traits = place.crew.traits
+        outcome = Outcome(
+            image=answer,
+            queue_s=queue_s,
+            inference_s=took_s,
+            batch_size=batch_size,
+            device=traits.device if traits else "cpu",
+        )
         place.future.set_result(outcome)
     elif isinstance(answer, JobCancelledError):
         place.future.cancel()

@@ -32,7 +32,10 @@ class ThreadWorker:
         """What the model says of itself."""
         backend = self._loaded()
         return Traits(
-            precision=backend.precision, batching=backend.batching, shrinks=backend.shrinks
+            precision=backend.precision,
+            batching=backend.batching,
+            shrinks=backend.shrinks,
+            device=backend.device,
         )
 
     @property

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from calotype.backends.base import Backend, Batching
 from calotype.domain.image import Image
+from calotype.domain.model import Device
 from calotype.domain.request import Job, JobCancelledError
 from calotype.errors import (
     BackendError,
@@ -29,6 +30,8 @@ class Traits:
     """Which jobs may share a batch; None: each runs alone."""
     shrinks: int = 0
     """How often its tile can be halved."""
+    device: Device = "cpu"
+    """What it computes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

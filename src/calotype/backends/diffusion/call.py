@@ -1,0 +1,222 @@
+"""From jobs to one call of a pipeline."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+
+from calotype.backends.diffusion.size import work_size
+from calotype.domain.diffusion import REQUIRED, guidance_name, mapping
+from calotype.domain.image import Plane, Size
+from calotype.domain.model import ModelSpec
+from calotype.domain.request import Job
+from calotype.errors import InvalidParameterError
+
+OPAQUE = 255
+SHARED = (
+    "num_inference_steps",
+    "strength",
+    "noise_level",
+    "true_cfg_scale",
+    "target_size",
+    "loras",
+)
+"""Parameters that jobs must have in common to share a call."""
+EACH = ("guidance_scale", "image_guidance_scale")
+"""Parameters of which each job of a call can have its own."""
+LEAST_SHARE, MOST_SHARE, ENLARGED_SHARE = 0.25, 1.5, 16.0
+"""Of the native area: what a network still makes good pictures at."""
+PIXELWISE = ("LDMSuperResolutionPipeline", "StableDiffusionUpscalePipeline")
+"""Pipelines whose network sees the small picture as it is, and not a code of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """What a pipeline takes, and at which sizes it works."""
+
+    defaults: Mapping[str, object]
+    native_px: int
+    multiple_px: int
+    scale: int
+
+    @classmethod
+    def of(cls, pipe: Any, spec: ModelSpec) -> "Interface":
+        """Read it off a pipeline; what the catalog says beats what is found."""
+        parameters = inspect.signature(type(pipe).__call__).parameters
+        empty = inspect.Parameter.empty
+        return cls(
+            defaults={
+                name: REQUIRED if parameter.default is empty else parameter.default
+                for name, parameter in parameters.items()
+                if name != "self"
+            },
+            native_px=int(spec.options.get("native_px", 0)) or _native_px(pipe),
+            multiple_px=int(spec.options.get("multiple_px", 0)) or _multiple_px(pipe),
+            scale=spec.scale or 1,
+        )
+
+    def size(self, job: Job) -> Size:
+        """Return the size at which a job's picture goes into the pipeline."""
+        target = job.params.get("target_size")
+        wanted = target if isinstance(target, Size) and self.scale == 1 else job.image.size
+        return work_size(wanted, self.areas, self.multiple_px)
+
+    @property
+    def areas(self) -> tuple[float, float]:
+        """Least and most pixels that the pipeline makes good pictures of.
+
+        What enlarges was trained on cut-outs, and takes small pictures and large ones.
+        """
+        least, most = (0.0, ENLARGED_SHARE) if self.scale > 1 else (LEAST_SHARE, MOST_SHARE)
+        return least * self.native_px**2, most * self.native_px**2
+
+    def guided(self, job: Job) -> bool:
+        """Tell whether the negative prompt, or its absence, counts."""
+        name = guidance_name(self.defaults)
+        source = job.params.get("image_guidance_scale")
+        return _above_one(job.params.get(name)) and (source is None or float(str(source)) >= 1)
+
+    def arguments(self, jobs: Sequence[Job], size: Size) -> dict[str, Any]:
+        """Return the arguments of one call for jobs that can share one.
+
+        Raises:
+            InvalidParameterError: values that don't go together.
+        """
+        first, single = jobs[0], len(jobs) == 1
+        _check_steps(first)
+        names = mapping(self.defaults)
+        arguments: dict[str, Any] = {"output_type": "pil"}
+        for ours, theirs in names.items():
+            values = [job.params.get(ours) for job in jobs]
+            if ours in SHARED or single:
+                arguments[theirs] = values[0]
+            elif ours in EACH:
+                arguments[theirs] = _together([float(str(value)) for value in values])
+            else:
+                arguments[theirs] = None if values[0] is None else values
+        images = [picture(job, size) for job in jobs]
+        arguments["image"] = images[0] if single else images
+        if "mask_image" in names:
+            masks = [mask(job, size) for job in jobs]
+            arguments["mask_image"] = masks[0] if single else masks
+        if {"height", "width"} <= set(self.defaults):
+            arguments |= {"height": size.height_px, "width": size.width_px}
+        # The picture has the right size already.
+        own = {"_auto_resize": False, "max_area": size.pixels}
+        arguments |= {name: value for name, value in own.items() if name in self.defaults}
+        if "generator" in self.defaults:
+            generators = [torch.Generator("cpu").manual_seed(seed(job)) for job in jobs]
+            arguments["generator"] = generators[0] if single else generators
+        return {name: value for name, value in arguments.items() if value is not None}
+
+
+class PerPicture:
+    """A number for each picture of a batch, where pipelines expect one for all.
+
+    Args:
+        values: one a picture.
+    """
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self._values = tuple(values)
+
+    def __gt__(self, bound: float) -> bool:
+        return all(value > bound for value in self._values)
+
+    def __ge__(self, bound: float) -> bool:
+        return all(value >= bound for value in self._values)
+
+    def __mul__(self, other: torch.Tensor) -> torch.Tensor:
+        factors = torch.tensor(self._values, dtype=torch.float32, device=other.device)
+        return factors.to(other.dtype).reshape(-1, *(1,) * (other.dim() - 1)) * other
+
+    __rmul__ = __mul__
+
+
+def seed(job: Job) -> int:
+    """Return what the job's random draws start from."""
+    value = job.params.get("seed")
+    return value if isinstance(value, int) else 0
+
+
+def picture(job: Job, size: Size) -> PIL.Image.Image:
+    """Return the job's picture at a size."""
+    image = PIL.Image.fromarray(np.ascontiguousarray(job.image.pixels))
+    return _resized(image, size, PIL.Image.Resampling.LANCZOS)
+
+
+def mask(job: Job, size: Size) -> PIL.Image.Image:
+    """Return what to repaint: the mask, or where the picture is transparent.
+
+    Raises:
+        InvalidParameterError: there is neither, or the mask is of another size than the picture.
+    """
+    given, alpha = job.images.get("mask_image"), job.image.alpha
+    if given is None and alpha is None:
+        raise InvalidParameterError(
+            "mask_image is required: white is repainted; a picture with transparency needs none"
+        )
+    if given is not None and given.size != job.image.size:
+        raise InvalidParameterError(
+            f"mask_image must be of the picture's size {job.image.size}, got {given.size}"
+        )
+    plane: Plane
+    if given is not None:
+        plane = given.pixels[:, :, 0]
+    else:
+        plane = np.subtract(OPAQUE, alpha, dtype=np.uint8)  # type: ignore[arg-type]
+    image = PIL.Image.fromarray(np.ascontiguousarray(plane), "L")
+    return _resized(image, size, PIL.Image.Resampling.NEAREST)
+
+
+def _resized(image: PIL.Image.Image, size: Size, how: PIL.Image.Resampling) -> PIL.Image.Image:
+    wanted = (size.width_px, size.height_px)
+    return image if image.size == wanted else image.resize(wanted, how)
+
+
+def _together(values: Sequence[float]) -> float | PerPicture:
+    """Return one number for a batch if it is the same for all."""
+    return values[0] if len(set(values)) == 1 else PerPicture(values)
+
+
+def _above_one(value: object) -> bool:
+    return isinstance(value, int | float) and value > 1
+
+
+def _check_steps(job: Job) -> None:
+    """Refuse a strength so small that not one step is left."""
+    steps, strength = job.params.get("num_inference_steps"), job.params.get("strength")
+    if isinstance(steps, int) and isinstance(strength, float) and int(steps * strength) < 1:
+        raise InvalidParameterError(
+            "strength x num_inference_steps is the number of steps that are made, and must be at"
+            f" least 1, got {strength:g} x {steps}; send a larger strength or more steps"
+        )
+
+
+def _native_px(pipe: Any) -> int:
+    """Return the side of the pictures that a network was trained on."""
+    network = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    sample = getattr(getattr(network, "config", None), "sample_size", None)
+    side = max(sample) if isinstance(sample, list | tuple) else sample
+    return int(side or 128) * _latent_px(pipe)
+
+
+def _latent_px(pipe: Any) -> int:
+    """Return how many pixels of the input, per side, are one value for the network."""
+    if type(pipe).__name__ in PIXELWISE:
+        return 1
+    return int(getattr(pipe, "vae_scale_factor", 8))
+
+
+def _multiple_px(pipe: Any) -> int:
+    """Return what both sides must be multiples of, so that no layer has to round."""
+    blocks = getattr(getattr(getattr(pipe, "unet", None), "config", None), "down_block_types", None)
+    if blocks:
+        return int(_latent_px(pipe) * 2 ** (len(blocks) - 1))
+    processor = getattr(pipe, "image_processor", None)
+    factor = getattr(getattr(processor, "config", None), "vae_scale_factor", 8)
+    return int(max(factor, 2 * _latent_px(pipe)))
