@@ -27,7 +27,6 @@ PROMPT = "make it snow"
 
 def build(folder: Path) -> Path:
     """Write the pipeline: 860 million weights in the UNet, 84 in the VAE, 123 in the encoder."""
-    import pipelines
     import torch
     from diffusers import (
         AutoencoderKL,
@@ -36,6 +35,8 @@ def build(folder: Path) -> Path:
         UNet2DConditionModel,
     )
     from transformers import CLIPTextConfig, CLIPTextModel
+
+    import pipelines
 
     place = folder / "models" / "random" / "instruct-pix2pix"
     if (place / "model_index.json").is_file():
@@ -113,7 +114,12 @@ def run_calotype(folder: Path, steps: int, side: int) -> dict[str, Any]:
         (image,) = backend.run([job(spec, pixels, parameters)])
         seconds.append(time.perf_counter() - started_s)
     assert image is not None
-    return {"ready_s": ready_s, "first_s": seconds[0], "run_s": min(seconds[1:]), "what": backend.precision}
+    return {
+        "ready_s": ready_s,
+        "first_s": seconds[0],
+        "run_s": min(seconds[1:]),
+        "what": backend.precision,
+    }
 
 
 def run_diffusers(folder: Path, steps: int, side: int, *, half: bool) -> dict[str, Any]:

@@ -201,21 +201,24 @@ def _xl_parts(**unet_changes: Any) -> dict[str, Any]:
 
 def xl_img2img(**changes: Any) -> Any:
     return diffusers.StableDiffusionXLImg2ImgPipeline(
-        **(_xl_parts(projection_class_embeddings_input_dim=72) | changes), requires_aesthetics_score=True
+        **(_xl_parts(projection_class_embeddings_input_dim=72) | changes),
+        requires_aesthetics_score=True,
     )
 
 
 def xl_inpaint() -> Any:
-    return diffusers.StableDiffusionXLInpaintPipeline(
-        **_xl_parts(), requires_aesthetics_score=True
-    )
+    return diffusers.StableDiffusionXLInpaintPipeline(**_xl_parts(), requires_aesthetics_score=True)
 
 
 def upscale() -> Any:
     parts = sd_parts(in_channels=7, num_class_embeds=1000)
     low = DDPMScheduler()
     return diffusers.StableDiffusionUpscalePipeline(
-        vae=parts["vae"],
+        vae=vae(
+            block_out_channels=(8, 8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+        ),
         text_encoder=parts["text_encoder"],
         tokenizer=parts["tokenizer"],
         unet=parts["unet"],
@@ -287,7 +290,13 @@ def _t5() -> tuple[Any, Any]:
         tokenizer_object=plain, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     )
     config = T5Config(
-        vocab_size=32, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4, decoder_start_token_id=0
+        vocab_size=32,
+        d_model=32,
+        d_kv=8,
+        d_ff=37,
+        num_layers=2,
+        num_heads=4,
+        decoder_start_token_id=0,
     )
     return T5EncoderModel(config), fast
 

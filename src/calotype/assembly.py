@@ -13,7 +13,7 @@ from calotype.api.app import create_app
 from calotype.api.auth import Authenticator
 from calotype.api.limits import RateLimiter
 from calotype.api.tokens import TokenStore
-from calotype.backends.base import Backend, Machine
+from calotype.backends.base import Backend, Diffusion, Machine
 from calotype.cache.disk import DiskCache, TieredCache
 from calotype.cache.memory import MemoryCache, NullCache, ResponseCache
 from calotype.catalog.catalog import Catalog, build_catalog
@@ -181,6 +181,15 @@ def machine_of(settings: Settings) -> Machine:
         threads=threads,
         max_output_pixels=settings.max_output_pixels,
         precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
+        diffusion=Diffusion(
+            device=settings.diffusion_device,  # type: ignore[arg-type]
+            engine=settings.diffusion_engine,  # type: ignore[arg-type]
+            compile=settings.diffusion_compile,
+            offload=settings.diffusion_offload,  # type: ignore[arg-type]
+            safety=settings.safety,  # type: ignore[arg-type]
+            stage_bytes=settings.stage_cache_bytes,
+            loras_dir=settings.loras_path,
+        ),
     )
 
 
@@ -224,4 +233,5 @@ def _kind(settings: Settings) -> str:
     return (
         f"{settings.precision}-j{settings.jpeg_quality}-w{settings.webp_quality}"
         f"-p{settings.png_effort}{'-m' if settings.keep_metadata else ''}"
+        f"-{settings.diffusion_device}-{settings.diffusion_engine}-{settings.safety}"
     )

@@ -42,6 +42,7 @@ class Settings:
     insecure: bool = _knob(False, "listen beyond loopback without any token")
     default_model: str = _knob("upscale", "model that answers POST /")
     models_dir: str = _knob("", "folder of the user's own models; empty: DATA/models")
+    loras_dir: str = _knob("", "folder of adapters for diffusion; empty: MODELS/loras")
     catalog_file: str = _knob("", "TOML file with further models; empty: none")
     data_dir: str = _knob(
         "", "where tokens and pulled models are kept; empty: the user's data folder"
@@ -101,6 +102,30 @@ class Settings:
         "auto: bf16 where it is measured faster here",
         choices=("auto", "bf16", "f32"),
     )
+    diffusion_engine: str = _knob(
+        "auto",
+        "what runs diffusion on the processor; auto: OpenVINO, PyTorch where it can't",
+        choices=("auto", "openvino", "torch"),
+    )
+    diffusion_device: str = _knob(
+        "auto", "auto: a CUDA device if PyTorch finds one", choices=("auto", "cpu", "cuda")
+    )
+    diffusion_compile: bool = _knob(
+        False, "compile diffusion networks on a CUDA device: faster, minutes at the first load"
+    )
+    diffusion_offload: str = _knob(
+        "none",
+        "what waits in main memory until a CUDA device needs it: whole networks, or layers",
+        choices=("none", "model", "sequential"),
+    )
+    safety: str = _knob(
+        "black",
+        "pictures that a pipeline's own safety checker objects to are made black, refused or shown",
+        choices=("black", "refuse", "ignore"),
+    )
+    stage_cache_bytes: int = _knob(
+        256 * MIB, "encoded prompts and source pictures kept per model, bytes; 0: none", minimum=0
+    )
     preload: str = _knob("", "models to load at start, separated by commas")
     log_level: str = _knob("info", "what to log", choices=("debug", "info", "warning", "error"))
     log_format: str = _knob(
@@ -127,6 +152,11 @@ class Settings:
     def models_path(self) -> Path:
         """Folder of the user's own models."""
         return Path(self.models_dir) if self.models_dir else self.data_path / "models"
+
+    @property
+    def loras_path(self) -> Path:
+        """Folder of adapters."""
+        return Path(self.loras_dir) if self.loras_dir else self.models_path / "loras"
 
 
 def load_settings(

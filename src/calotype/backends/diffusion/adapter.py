@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import openvino as ov
-import torch
 from openvino import opset13 as op
 from torch import Tensor, nn
 
+from calotype.backends.diffusion.rewrite import translated
 from calotype.errors import MissingWeightsError
 
 Deltas = Mapping[str, Tensor]
@@ -57,20 +57,24 @@ def patched(model: ov.Model, deltas: Deltas, name: str) -> None:
     Raises:
         MissingWeightsError: the network has no such weight.
     """
-    left = dict(deltas)
-    for node in model.get_ops():
-        label = node.get_friendly_name().removesuffix(SQUEEZED).removeprefix(ROOT)
-        if node.get_type_name() != "Constant" or label not in left:
-            continue
-        old = node.get_data()
-        delta = left.pop(label).numpy().reshape(old.shape)
-        sum_ = op.constant((old.astype(np.float32) + delta).astype(old.dtype))
-        for reader in node.output(0).get_target_inputs():
-            reader.replace_source_output(sum_.output(0))
-    if left:
-        raise MissingWeightsError(f"{name} has no weight {next(iter(left))} to adapt")
+    weights = {
+        node.get_friendly_name().removesuffix(SQUEEZED).removeprefix(ROOT): node
+        for node in model.get_ops()
+        if node.get_type_name() == "Constant"
+    }
+    for weight, delta in deltas.items():
+        places = {weight: delta} | translated(weight, delta)
+        found = {place: part for place, part in places.items() if place in weights}
+        if not found:
+            raise MissingWeightsError(f"{name} has no weight {weight} to adapt")
+        for place, part in found.items():
+            _replace(weights[place], part)
 
 
-def weight_names(module: nn.Module) -> dict[str, torch.Size]:
-    """Return the names of a module's weights, for comparing with an adapter's."""
-    return {name: weight.shape for name, weight in module.named_parameters()}
+def _replace(node: ov.Node, delta: Tensor) -> None:
+    """Put the sum of a constant and something else in the constant's place."""
+    old = node.get_data()
+    added = delta.numpy().reshape(old.shape)
+    total = op.constant((old.astype(np.float32) + added).astype(old.dtype))
+    for reader in node.output(0).get_target_inputs():
+        reader.replace_source_output(total.output(0))
