@@ -32,6 +32,12 @@ LEAST_SHARE, MOST_SHARE, ENLARGED_SHARE = 0.25, 1.5, 16.0
 """Of the native area: what a network still makes good pictures at."""
 PIXELWISE = ("LDMSuperResolutionPipeline", "StableDiffusionUpscalePipeline")
 """Pipelines whose network sees the small picture as it is, and not a code of it."""
+MULTIPLES: Mapping[str, int] = {
+    "LDMSuperResolutionPipeline": 32,
+    "StableDiffusionLatentUpscalePipeline": 64,
+    "StableDiffusionUpscalePipeline": 64,
+}
+"""What these round the sides of their input to by themselves, without a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +220,8 @@ def _latent_px(pipe: Any) -> int:
 
 def _multiple_px(pipe: Any) -> int:
     """Return what both sides must be multiples of, so that no layer has to round."""
+    if (fixed := MULTIPLES.get(type(pipe).__name__)) is not None:
+        return fixed
     blocks = getattr(getattr(getattr(pipe, "unet", None), "config", None), "down_block_types", None)
     if blocks:
         return int(_latent_px(pipe) * 2 ** (len(blocks) - 1))

@@ -1,0 +1,165 @@
+"""Adapters: added for one request, and gone without a trace."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from api.server import problem_of, serving
+from calotype.backends.base import Diffusion, Machine
+from calotype.backends.diffusers import DiffusersBackend, load
+from calotype.domain.image import Pixels
+from calotype.domain.model import ModelSpec
+from calotype.errors import InvalidParameterError
+from diffusion.conftest import Family, png, shown
+from diffusion.test_equal import EXACT
+from models import job, psnr
+
+RANK = 2
+
+
+def adapter(family: Family, seed: int = 0) -> dict[str, Tensor]:
+    """Make an adapter for attention, both halves of a gated layer, an upsampler, and the encoder."""
+    unet = diffusers.UNet2DConditionModel.from_pretrained(family.folder / "unet")
+    generator = torch.Generator().manual_seed(seed)
+    state: dict[str, Tensor] = {}
+    chosen = ("attn1.to_q", "attn2.to_k", "attn2.to_out.0", "ff.net.0.proj", "upsamplers.0.conv")
+    for name, layer in unet.named_modules():
+        if not name.endswith(chosen):
+            continue
+        weight = layer.weight
+        down = (RANK, *weight.shape[1:])
+        up = (weight.shape[0], RANK, *(1,) * (weight.dim() - 2))
+        state[f"unet.{name}.lora_A.weight"] = torch.randn(down, generator=generator) * 0.3
+        state[f"unet.{name}.lora_B.weight"] = torch.randn(up, generator=generator) * 0.3
+    for layer in range(2):
+        stem = f"text_encoder.text_model.encoder.layers.{layer}.self_attn.q_proj"
+        state[f"{stem}.lora_A.weight"] = torch.randn((RANK, 32), generator=generator)
+        state[f"{stem}.lora_B.weight"] = torch.randn((32, RANK), generator=generator)
+    return state
+
+
+@pytest.fixture(scope="module")
+def loras(families: dict[str, Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("loras")
+    (folder / "acme").mkdir()
+    family = families["img2img"]
+    save_file(adapter(family), folder / "acme" / "pixel.safetensors")
+    save_file(adapter(family, 1), folder / "ink.safetensors")
+    other = {"unet.nowhere.lora_A.weight": torch.ones(2, 4), "unet.nowhere.lora_B.weight": torch.ones(4, 2)}
+    save_file(other, folder / "other.safetensors")
+    save_file({"something": torch.ones(2)}, folder / "nothing.safetensors")
+    (folder / "broken.safetensors").write_bytes(b"no tensors")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["torch", "openvino"])
+def backend(
+    request: pytest.FixtureRequest,
+    families: dict[str, Family],
+    loras: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> DiffusersBackend:
+    options = Diffusion(engine=request.param, loras_dir=loras)
+    cache = tmp_path_factory.mktemp("lora-cache")
+    machine = Machine(precision="f32", cache_dir=cache, diffusion=options)
+    return load(families["img2img"].spec, lambda _: b"", machine)
+
+
+def run(backend: DiffusersBackend, spec: ModelSpec, pixels: Pixels, **parameters: Any) -> Pixels:
+    (answer,) = backend.run([job(spec, pixels, parameters)])
+    return answer.pixels
+
+
+def direct(family: Family, loras: Path, pixels: Pixels, scales: dict[str, float]) -> Pixels:
+    """Return what diffusers itself makes with adapters."""
+    pipe: Any = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(family.folder)
+    pipe.set_progress_bar_config(disable=True)
+    names = []
+    for number, id in enumerate(scales):
+        path = loras / f"{id}.safetensors"
+        pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=f"a{number}")
+        names.append(f"a{number}")
+    pipe.set_adapters(names, list(scales.values()))
+    parameters = family.parameters
+    generator = torch.Generator().manual_seed(parameters.pop("seed"))
+    with torch.inference_mode():
+        result = pipe(image=PIL.Image.fromarray(pixels), generator=generator, **parameters)
+    answer: Pixels = np.array(result.images[0])
+    return answer
+
+
+@pytest.mark.parametrize(
+    "scales", [{"acme/pixel": 1.0}, {"acme/pixel": -0.5}, {"acme/pixel": 0.7, "ink": 0.6}]
+)
+def test_adapters_do_what_they_do_in_diffusers(
+    scales: dict[str, float],
+    backend: DiffusersBackend,
+    families: dict[str, Family],
+    loras: Path,
+    pixels: Pixels,
+) -> None:
+    family = families["img2img"]
+    without = run(backend, family.spec, pixels, **family.parameters)
+    wanted = [{"id": id, "scale": scale} for id, scale in scales.items()]
+    found = run(backend, family.spec, pixels, **family.parameters, loras=wanted)
+    expected = direct(family, loras, pixels, scales)
+    assert psnr(found, expected) > 50
+    assert psnr(found, without) < 40, "it had no effect"
+    again = run(backend, family.spec, pixels, **family.parameters)
+    assert np.array_equal(again, without), "something of it was left"
+
+
+def test_wrong_adapters_are_refused(
+    backend: DiffusersBackend, families: dict[str, Family], pixels: Pixels
+) -> None:
+    family = families["img2img"]
+    for id, said in (
+        ("acme/absent", "there is no adapter acme/absent on this server; there are: acme/pixel"),
+        ("other", "other is for another model: this one has no unet.nowhere"),
+        ("nothing", "nothing holds nothing that this model can take"),
+        ("broken", "broken can't be read as an adapter"),
+    ):
+        with pytest.raises(InvalidParameterError, match=said):
+            run(backend, family.spec, pixels, **family.parameters, loras=[id])
+
+
+async def test_adapters_over_http(
+    families: dict[str, Family], loras: Path, tmp_path: Path, pixels: Pixels
+) -> None:
+    family = families["img2img"]
+    async with serving(tmp_path, family.spec, **EXACT, loras_dir=str(loras)) as server:
+        plain = await server.run(family.spec.id, png(pixels), **family.parameters)
+        listed = await server.run(
+            family.spec.id, png(pixels), **family.parameters, loras=[{"id": "acme/pixel", "scale": 0.7}]
+        )
+        spelt = await server.run(
+            family.spec.id, png(pixels), **family.parameters, loras="acme/pixel:0.7"
+        )
+        assert np.array_equal(shown(listed), shown(spelt))
+        assert spelt.headers["x-cache"] == "hit"
+        assert not np.array_equal(shown(listed), shown(plain))
+        assert '"loras": [{"id": "acme/pixel", "scale": 0.7}]' in listed.headers["x-parameters-applied"]
+        absent = await server.run(family.spec.id, png(pixels), **family.parameters, loras=["no"])
+        assert problem_of(absent)[0] == 422
+
+
+def test_a_changed_file_is_read_again(
+    families: dict[str, Family], tmp_path: Path, pixels: Pixels, exact: Callable[[str], Any]
+) -> None:
+    del exact
+    family, file = families["img2img"], tmp_path / "mine.safetensors"
+    save_file(adapter(family, 3), file)
+    machine = Machine(precision="f32", diffusion=Diffusion(engine="torch", loras_dir=tmp_path))
+    backend = load(family.spec, lambda _: b"", machine)
+    first = run(backend, family.spec, pixels, **family.parameters, loras=["mine"])
+    save_file(adapter(family, 4), file)
+    second = run(backend, family.spec, pixels, **family.parameters, loras=["mine"])
+    assert not np.array_equal(first, second)
