@@ -79,9 +79,7 @@ def test_those_with_and_without_guidance_are_kept_apart(
         assert np.abs(answer.pixels.astype(int) - alone.pixels).max() <= 1
 
 
-async def test_eight_at_once_equal_each_alone(
-    tmp_path: Path, families: dict[str, Family]
-) -> None:
+async def test_eight_at_once_equal_each_alone(tmp_path: Path, families: dict[str, Family]) -> None:
     family = families["pix2pix"]
     requests: list[tuple[Pixels, dict[str, Any]]] = []
     for index in range(8):

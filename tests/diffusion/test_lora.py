@@ -53,7 +53,10 @@ def loras(families: dict[str, Family], tmp_path_factory: pytest.TempPathFactory)
     family = families["img2img"]
     save_file(adapter(family), folder / "acme" / "pixel.safetensors")
     save_file(adapter(family, 1), folder / "ink.safetensors")
-    other = {"unet.nowhere.lora_A.weight": torch.ones(2, 4), "unet.nowhere.lora_B.weight": torch.ones(4, 2)}
+    other = {
+        "unet.nowhere.lora_A.weight": torch.ones(2, 4),
+        "unet.nowhere.lora_B.weight": torch.ones(4, 2),
+    }
     save_file(other, folder / "other.safetensors")
     save_file({"something": torch.ones(2)}, folder / "nothing.safetensors")
     (folder / "broken.safetensors").write_bytes(b"no tensors")
@@ -138,7 +141,10 @@ async def test_adapters_over_http(
     async with serving(tmp_path, family.spec, **EXACT, loras_dir=str(loras)) as server:
         plain = await server.run(family.spec.id, png(pixels), **family.parameters)
         listed = await server.run(
-            family.spec.id, png(pixels), **family.parameters, loras=[{"id": "acme/pixel", "scale": 0.7}]
+            family.spec.id,
+            png(pixels),
+            **family.parameters,
+            loras=[{"id": "acme/pixel", "scale": 0.7}],
         )
         spelt = await server.run(
             family.spec.id, png(pixels), **family.parameters, loras="acme/pixel:0.7"
@@ -146,7 +152,10 @@ async def test_adapters_over_http(
         assert np.array_equal(shown(listed), shown(spelt))
         assert spelt.headers["x-cache"] == "hit"
         assert not np.array_equal(shown(listed), shown(plain))
-        assert '"loras": [{"id": "acme/pixel", "scale": 0.7}]' in listed.headers["x-parameters-applied"]
+        assert (
+            '"loras": [{"id": "acme/pixel", "scale": 0.7}]'
+            in listed.headers["x-parameters-applied"]
+        )
         absent = await server.run(family.spec.id, png(pixels), **family.parameters, loras=["no"])
         assert problem_of(absent)[0] == 422
 

@@ -150,7 +150,9 @@ def test_a_network_that_computes_something_else_is_refused(
 
     family = families["img2img"]
     with monkeypatch.context() as patch:
-        patch.setattr(seams.Seam, "_torch", lambda self, call: self._forward(**call.tensors, **call.rest))
+        patch.setattr(
+            seams.Seam, "_torch", lambda self, call: self._forward(**call.tensors, **call.rest)
+        )
         patch.setattr(seams, "put_together", wrong)
         backend = load(family.spec, lambda _: b"", Machine(cache_dir=tmp_path, precision="f32"))
         found = run(backend, family, pixels)

@@ -84,7 +84,9 @@ async def test_a_mask_says_what_is_repainted(
     family = families["inpaint"]
     middle = shown(await ask(server, family, pixels))
     everything = encoded(np.full_like(pixels, 255))
-    assert not np.array_equal(shown(await ask(server, family, pixels, mask_image=everything)), middle)
+    assert not np.array_equal(
+        shown(await ask(server, family, pixels, mask_image=everything)), middle
+    )
 
 
 async def test_where_a_picture_is_transparent_it_is_repainted(

@@ -13,6 +13,7 @@ import torch
 from calotype.backends.base import Batching, Machine, ReadWeights
 from calotype.backends.diffusion.adapter import Addition
 from calotype.backends.diffusion.call import SHARED, Interface
+from calotype.backends.diffusion.compiled import KeptKernels, compile_blocks
 from calotype.backends.diffusion.load import (
     DENOISERS,
     PICTURE_ENCODER,
@@ -96,9 +97,17 @@ class DiffusersBackend:
 
     def prepare(self) -> None:
         """Convert or compile what has to be, with a picture that nobody asked for."""
-        unready = any(not seam.settled for seam in self._loaded.seams)
-        if unready or (self.device == "gpu" and self._machine.diffusion.compile):
-            warm_up(self, self._spec, self._interface, self._machine)
+        smallest, native = self._interface.multiple_px, self._interface.native_px
+        if self.device == "gpu" and self._machine.diffusion.compile:
+            folder = self._machine.cache_dir
+            kernels = KeptKernels(folder / "kernels" if folder else None, self._spec.id)
+            kernels.load()
+            done = [compile_blocks(n) for name, n in self._networks.items() if name in DENOISERS]
+            if any(done):
+                warm_up(self, self._spec, native)
+                kernels.save()
+        elif any(not seam.settled for seam in self._loaded.seams):
+            warm_up(self, self._spec, smallest)
 
     def run(self, jobs: Sequence[Job]) -> list[Image]:
         """Run each group of jobs that can share a call."""

@@ -173,8 +173,7 @@ class Pool:
         try:
             if not await self._loaded(crew):
                 self._roster.check_open()
-                name = model.name
-                raise RequestCancelledError(f"Model {name} was unloaded while it was loaded")
+                raise RequestCancelledError(f"Model {model.name} was unloaded while it was loaded")
         finally:
             crew.leave()
 

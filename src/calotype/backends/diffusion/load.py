@@ -131,22 +131,7 @@ def _on_cuda(spec: ModelSpec, folder: Path, machine: Machine) -> Loaded:
             pipe.to("cuda")
     name = "f32" if full else str(half).removeprefix("torch.").replace("bfloat", "bf")
     reason = "as set" if full else torch.cuda.get_device_name()
-    if options.compile:
-        compile_blocks(pipe)
-        reason += ", compiled"
     return Loaded(pipe=pipe, device="gpu", precision=f"{name} ({reason})")
-
-
-def compile_blocks(pipe: Any) -> None:
-    """Compile the blocks that a network repeats: seconds in place of minutes for all of it."""
-    for name in DENOISERS:
-        network: Any = part(pipe, name)
-        if network is None:
-            continue
-        try:
-            network.compile_repeated_blocks(fullgraph=True)
-        except ValueError as error:  # of a network that doesn't say which ones these are
-            logger.warning("%s is not compiled: %s", name, error)
 
 
 def _read(spec: ModelSpec, folder: Path, dtype: torch.dtype, **parts: Any) -> Any:

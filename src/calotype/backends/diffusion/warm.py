@@ -7,8 +7,6 @@ from typing import Protocol
 
 import numpy as np
 
-from calotype.backends.base import Machine
-from calotype.backends.diffusion.call import Interface
 from calotype.domain.image import Image, Size
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import Job, ParamValue
@@ -26,13 +24,14 @@ class Runs(Protocol):
         ...
 
 
-def warm_up(backend: Runs, spec: ModelSpec, interface: Interface, machine: Machine) -> None:
-    """Run a small picture, so that networks are converted or compiled before anybody waits.
+def warm_up(backend: Runs, spec: ModelSpec, side: int) -> None:
+    """Run a picture, so that networks are converted or compiled before anybody waits.
 
-    Compiled networks depend on the size, so those are run at the native one; converted ones
-    don't, and the smallest picture does.
+    Args:
+        backend: runs it.
+        spec: its model.
+        side: of the picture, pixels; compiled networks depend on it, converted ones don't.
     """
-    side = interface.native_px if machine.diffusion.compile else interface.multiple_px
     pixels = np.full((side, side, 3), 128, np.uint8)
     params: dict[str, ParamValue] = {param.name: param.default for param in spec.params}
     params |= {"prompt": "", "seed": 0, "num_inference_steps": STEPS, "loras": None}
