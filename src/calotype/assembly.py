@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from calotype.backends.base import Backend, Diffusion, Machine
 from calotype.cache.disk import DiskCache, TieredCache
 from calotype.cache.memory import MemoryCache, NullCache, ResponseCache
 from calotype.catalog.catalog import Catalog, build_catalog
+from calotype.catalog.supply import Supply, fetch_models
 from calotype.codec.encode import EncodeOptions
 from calotype.codec.service import Codec, Limits
 from calotype.domain.model import ModelSpec
@@ -140,8 +142,11 @@ def create_server(services: Services) -> Starlette:
     Raises:
         ConfigError: the token file is damaged.
     """
+    folder = services.settings.models_path
+    supply = Supply(services.catalog, partial(fetch_models, folder=folder))
     return create_app(
         pipeline=services.pipeline,
+        supply=supply if services.settings.allow_pull else None,
         control=services.pool,
         settings=services.settings,
         authenticator=Authenticator(TokenStore(services.settings.data_path / TOKENS_FILE)),

@@ -43,6 +43,9 @@ class Settings:
     default_model: str = _knob("upscale", "model that answers POST /")
     models_dir: str = _knob("", "folder of the user's own models; empty: DATA/models")
     loras_dir: str = _knob("", "folder of adapters for diffusion; empty: MODELS/loras")
+    allow_pull: bool = _knob(
+        False, "fetch a model of the Hub that a request names; whoever may send one fills the disk"
+    )
     catalog_file: str = _knob("", "TOML file with further models; empty: none")
     data_dir: str = _knob(
         "", "where tokens and pulled models are kept; empty: the user's data folder"

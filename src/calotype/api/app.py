@@ -15,7 +15,7 @@ from starlette.routing import Match, Route
 
 from calotype.api.auth import Authenticator, Caller
 from calotype.api.command import Commands
-from calotype.api.control import Control
+from calotype.api.control import Control, Supply
 from calotype.api.document import json_response
 from calotype.api.exchange import Doorway
 from calotype.api.gate import Gate
@@ -44,6 +44,7 @@ def create_app(
     settings: Settings,
     authenticator: Authenticator,
     limiter: RateLimiter,
+    supply: Supply | None = None,
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
 ) -> Starlette:
@@ -55,11 +56,12 @@ def create_app(
         settings: limits and defaults.
         authenticator: tells callers by their tokens.
         limiter: counts their requests.
+        supply: gets models that nobody has named before; None: such models don't exist.
         start: loads models; runs beside the first requests.
         stop: lets running requests finish.
     """
     gate = Gate(authenticator=authenticator, limiter=limiter)
-    paths = _paths(pipeline, control, settings, gate)
+    paths = _paths(pipeline, control, settings, gate, supply)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -83,11 +85,18 @@ def create_app(
     return app
 
 
-def _paths(pipeline: Pipeline, control: Control, settings: Settings, gate: Gate) -> list[Path]:
+def _paths(
+    pipeline: Pipeline, control: Control, settings: Settings, gate: Gate, supply: Supply | None
+) -> list[Path]:
     """Return every route, those first that win over others."""
     in_flight = InFlight()
     inference = Inference(
-        pipeline=pipeline, control=control, in_flight=in_flight, settings=settings, gate=gate
+        pipeline=pipeline,
+        control=control,
+        in_flight=in_flight,
+        settings=settings,
+        gate=gate,
+        supply=supply,
     )
     commands = Commands(pipeline=pipeline, control=control, in_flight=in_flight, settings=settings)
     operation = Operation(pipeline=pipeline, control=control, settings=settings)

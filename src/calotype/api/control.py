@@ -27,6 +27,20 @@ class Control(Protocol):
         ...
 
 
+class Supply(Protocol):
+    """Gets models that the catalog hasn't."""
+
+    async def pull(self, id: str, patience_s: float) -> ModelSpec:
+        """Return a model, getting it first.
+
+        Raises:
+            UnknownModelError: nobody has it.
+            ModelLoadingError: it is on its way, and the patience is over.
+            CalotypeError: it can't be had.
+        """
+        ...
+
+
 def refuse_draining(control: Control) -> None:
     """Refuse work that would not be taken any more.
 

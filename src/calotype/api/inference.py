@@ -5,13 +5,15 @@ import time
 from starlette.types import Receive, Scope, Send
 
 from calotype.api.answer import Answers, not_modified, without_content
-from calotype.api.auth import require
-from calotype.api.control import Control, refuse_draining
+from calotype.api.auth import Caller, require
+from calotype.api.control import Control, Supply, refuse_draining
 from calotype.api.exchange import KEY, Exchange
 from calotype.api.gate import Gate
+from calotype.api.header import read_wishes
 from calotype.api.inflight import InFlight
 from calotype.api.presence import while_present
 from calotype.api.wire import read_request
+from calotype.domain.model import ModelSpec
 from calotype.domain.request import ImageResponse
 from calotype.errors import UnknownModelError
 from calotype.observe import metrics
@@ -26,6 +28,7 @@ class Inference:
         pipeline: serves what can be read.
         control: knows whether the server drains.
         in_flight: told of each request in work.
+        supply: gets models that the catalog hasn't; None: they don't exist.
         settings: limits and defaults.
         gate: tells who may.
     """
@@ -38,9 +41,10 @@ class Inference:
         in_flight: InFlight,
         settings: Settings,
         gate: Gate,
+        supply: Supply | None = None,
     ) -> None:
         self._pipeline, self._control, self._in_flight = pipeline, control, in_flight
-        self._settings, self._gate = settings, gate
+        self._settings, self._gate, self._supply = settings, gate, supply
         self._answers = Answers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +57,7 @@ class Inference:
         refuse_draining(self._control)  # before the body, which may be long
         exchange: Exchange = scope[KEY]
         caller = self._gate.admit(exchange)
-        model = self._pipeline.catalog.get(model_name(scope))
+        model = await self._model(model_name(scope), exchange, caller)
         exchange.model = model.id
         require(caller, model.id, model.alias)
         with self._in_flight.holding(exchange.request_id, model.id) as entry:
@@ -63,6 +67,19 @@ class Inference:
             response = await while_present(self._pipeline.run(request), receive)
         exchange.cache = response.cache
         await self._send(exchange, response, warnings, send)
+
+    async def _model(self, name: str, exchange: Exchange, caller: Caller) -> ModelSpec:
+        """Return the model of that name, from the Hub if it is unknown and may come from there."""
+        try:
+            return self._pipeline.catalog.get(name)
+        except UnknownModelError:
+            if self._supply is None:
+                raise
+        require(caller, name)  # before anything is fetched for whoever may not run it
+        wishes = read_wishes(exchange.headers, self._settings)
+        hold_s = wishes.deadline_s if wishes.wait_for_model else self._settings.hold_s
+        patience_s = min(hold_s, wishes.deadline_s)
+        return await self._supply.pull(name, patience_s)
 
     async def _send(
         self, exchange: Exchange, response: ImageResponse, warnings: tuple[str, ...], send: Send

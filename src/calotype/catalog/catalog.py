@@ -16,7 +16,7 @@ _NAME_CHARS = 200
 
 
 class Catalog:
-    """A fixed set of models.
+    """A set of models.
 
     Args:
         specs: the models; at least one.
@@ -45,6 +45,17 @@ class Catalog:
     def all(self) -> tuple[ModelSpec, ...]:
         """Return every model, by id."""
         return self._models
+
+    def add(self, specs: Iterable[ModelSpec]) -> None:
+        """Take models that were not there at the start; those of known ids stay as they are.
+
+        Raises:
+            InvalidCatalogError: an alias is taken.
+        """
+        known = {spec.id for spec in self._models}
+        models = [*self._models, *(spec for spec in specs if spec.id not in known)]
+        self._names = index_names(models)
+        self._models = tuple(sorted(models, key=lambda spec: spec.id))
 
     def get(self, name: str) -> ModelSpec:
         """Return the model of that id or alias; the default for an empty name.

@@ -39,7 +39,7 @@ FEW = {"num_inference_steps": 4, "guidance_scale": 0.0, "strength": 0.5}
 LIBRARIES = frozenset({"diffusers", "transformers"})
 WEIGHTS = ".safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-READ = frozenset({".json", ".txt", ".model", WEIGHTS})
+READ = frozenset({".json", ".txt", ".model", ".jinja", WEIGHTS})
 """Suffixes of what a pipeline is read from."""
 
 
@@ -67,7 +67,9 @@ def describe_pipeline(folder: Path, id: str, said: Mapping[str, object], where: 
         found["parameters"] = _parameters(_signature(name), f"{id} {index.get('_name_or_path')}")
     found["task"] = "super-resolution" if name in SCALES else _task(found)
     found["options"] = {"class": name}
-    files = tuple(user_file(path.relative_to(folder).as_posix(), path) for path in _files(folder))
+    files = tuple(
+        user_file(path.relative_to(folder).as_posix(), path) for path in pipeline_files(folder)
+    )
     return build_model(Table(_merged(found, said), where), id, files)
 
 
@@ -180,7 +182,7 @@ def _merged(found: Mapping[str, object], said: Mapping[str, object]) -> dict[str
     return merged
 
 
-def _files(folder: Path) -> list[Path]:
+def pipeline_files(folder: Path) -> list[Path]:
     """Return what a pipeline is read from, in a fixed order, hidden files left out."""
     found = (path for path in folder.rglob("*") if path.suffix in READ and path.is_file())
     hidden = (path for path in found if not _is_hidden(path.relative_to(folder)))

@@ -1,13 +1,17 @@
 """``calotype pull``: a model made ready before its first request."""
 
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import click
 
 from calotype.assembly import open_catalog
-from calotype.catalog import hub, weights
+from calotype.catalog import delivery, hub, weights
 from calotype.catalog.catalog import Catalog
+from calotype.catalog.choice import choose
 from calotype.cli.options import FOLDERS, read_settings, setting_options
 from calotype.cli.trial import trial
 from calotype.domain.model import ModelSpec
@@ -18,8 +22,10 @@ from calotype.settings import Settings
 HELP = """Get a model ready, so that its first request is fast.
 
 A model that comes with Calotype is checked and compiled. Any other ID is fetched from the Hugging
-Face Hub into the models folder: .onnx files, and .param files with their .bin. What is there
-already isn't fetched again: an interrupted pull goes on with the file that it was at.
+Face Hub into the models folder: .onnx files, .param files with their .bin, diffusers pipelines
+(of the weights only the .safetensors, and of those the fp16 ones where there are some), and
+adapters (LoRA). What is there already isn't fetched again: a pull that was interrupted goes on
+with the file that it was at, from that file's start. Nothing is served before all of it is there.
 
 \b
 Examples:
@@ -27,10 +33,23 @@ Examples:
   calotype pull acme/super-resolution
   calotype pull acme/super-resolution@v1.2        a branch, tag or commit
   calotype pull acme/many-nets --file '*x4*'
+  calotype pull timbrooks/instruct-pix2pix        a pipeline
+  calotype pull acme/pixel-art                    an adapter, if it is named or tagged so
+  calotype pull --lora acme/inks --file 'ink-v2*'
 
 HF_ENDPOINT (a mirror), HF_TOKEN (for gated models) and HF_HUB_OFFLINE are honoured. Fetching needs
-`pip install 'calotype[hub]'`.
+`pip install 'calotype[hub]'`, and pipelines need `pip install 'calotype[diffusers]'`.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What to take of which repository."""
+
+    name: str
+    revision: str
+    pattern: str
+    lora: bool
 
 
 @click.command(
@@ -38,19 +57,23 @@ HF_ENDPOINT (a mirror), HF_TOKEN (for gated models) and HF_HUB_OFFLINE are honou
 )
 @click.argument("model", metavar="ID[@REVISION]")
 @click.option("--file", "pattern", metavar="PATTERN", default="", help="Only files of that name.")
+@click.option("--lora", is_flag=True, help="Take an adapter, even if it isn't named or tagged so.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @setting_options("precision", "threads", *FOLDERS)
-def command(model: str, *, pattern: str, quiet: bool, **given: object) -> None:
+def command(model: str, *, pattern: str, lora: bool, quiet: bool, **given: object) -> None:
     """Fetch what isn't there, then compile."""
     settings = read_settings(given)
-    catalog = open_catalog(settings)
     name, _, revision = model.partition("@")
-    if (spec := _own(catalog, name)) is not None and not _is_pulled(spec, settings):
+    wish = _Wish(name=name, revision=revision, pattern=pattern, lora=lora)
+    spec = None if lora else _own(open_catalog(settings), name)
+    if spec is not None and not _is_pulled(spec, settings):
         if revision or pattern:
             raise UnknownModelError(f"{name} comes with Calotype: it has no revisions or files")
         ready = [spec.id]
     else:
-        ready = _fetch(settings, name, revision, pattern, quiet=quiet)
+        ready = _fetch(settings, wish, quiet=quiet)
+    if not ready:
+        return
     set_values = {key: value for key, value in given.items() if value is not None}
     with Calotype(**set_values) as local:
         for ready_id in ready:
@@ -73,16 +96,25 @@ def _is_pulled(spec: ModelSpec, settings: Settings) -> bool:
     )
 
 
-def _fetch(settings: Settings, name: str, revision: str, pattern: str, *, quiet: bool) -> list[str]:
-    """Fetch networks; return the ids they have here."""
-    if name.count("/") != 1:
-        raise UnknownModelError(f"Model {name} does not exist; one of the Hub is written org/name")
+def _fetch(settings: Settings, wish: _Wish, *, quiet: bool) -> list[str]:
+    """Fetch models or an adapter; return the ids of the models, which can be tried."""
+    if wish.name.count("/") != 1:
+        raise UnknownModelError(
+            f"Model {wish.name} does not exist; one of the Hub is written org/name"
+        )
     if quiet or not sys.stderr.isatty():
         hub.hide_bars()
-    repository = hub.look_up(name, revision, pattern)
-    for network in repository.networks:
-        hub.fetch(repository, network, settings.models_path, _sayer(quiet=quiet))
-    return [network.id for network in repository.networks]
+    folder, say = settings.models_path, _sayer(quiet=quiet)
+    repository = hub.look_up(wish.name, wish.revision)
+    read = partial(delivery.read, repository, folder=folder)
+    choices = choose(repository, read, wish.pattern, lora=wish.lora)
+    delivery.fetch(repository, choices, folder, say)
+    for choice in choices:
+        if choice.kind == "adapter":
+            used = json.dumps([{"id": choice.id, "scale": 1.0}])
+            say(f"{choice.id} is ready, for models that it was made for, with the parameter")
+            say(f"  loras: {used}")
+    return [choice.id for choice in choices if choice.kind != "adapter"]
 
 
 def _make_ready(local: Calotype, id: str, *, quiet: bool) -> None:
@@ -98,7 +130,9 @@ def _make_ready(local: Calotype, id: str, *, quiet: bool) -> None:
         raise MissingWeightsError(f"{id} is here, but can't be run: {error}") from error
     digests = "weights right, " if any(file.sha256 for file in spec.files) else ""
     say(f"{spec.id} is ready: {digests}compiled and tried in {took_s:.2f} s")
-    say(f"  calotype run {spec.name} photo.jpg")
+    prompt = spec.param("prompt")
+    said = ' --prompt "..."' if prompt is not None and prompt.required else ""
+    say(f"  calotype run {spec.name} photo.jpg{said}")
 
 
 def _sayer(*, quiet: bool) -> Callable[[str], None]:
