@@ -116,7 +116,7 @@ def codec_alone(upload: bytes) -> Callable[[], Awaitable[None]]:
 
     async def work() -> None:
         inputs = await codec.decode(model, upload, {}, formats)
-        await codec.encode(inputs, inputs.image, {}, formats)
+        await codec.encode(model, inputs, inputs.image, {}, formats)
 
     return work
 

@@ -174,19 +174,26 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """Serve the small Hub, and make the library use it."""
     from huggingface_hub import constants
 
-    small = Hub()
-    handler = type("Handler", (_Handler,), {"hub": small})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        small.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with listening() as small:
         monkeypatch.setattr(constants, "ENDPOINT", small.url)
         template = small.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("time.sleep", lambda _: None)  # what it does between tries
+        hide_bars()
+        yield small
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[Hub]:
+    """Serve the small Hub, for other processes too."""
+    small = Hub()
+    handler = type("Handler", (_Handler,), {"hub": small})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        small.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
-        hide_bars()
         yield small
         server.shutdown()
         thread.join()

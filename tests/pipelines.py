@@ -285,7 +285,7 @@ def _t5() -> tuple[Any, Any]:
     torch.manual_seed(5)
     vocab = {piece: n for n, piece in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
     plain = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(
         tokenizer_object=plain, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     )

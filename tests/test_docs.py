@@ -400,7 +400,7 @@ def test_javascript_client_of_the_readme(server: str, desk: Path, env: dict[str,
 
 
 def test_command_line_of_the_readme(desk: Path, env: dict[str, str]) -> None:
-    (text,) = (text for text in blocks(README, "sh") if "calotype run" in text)
+    (text,) = (text for text in blocks(README, "sh") if "calotype run upscale" in text)
     run(["bash", "-euc", text], desk, env)
     assert size(desk / "large.png") == (160, 120)
     assert size(desk / "painted" / "b.jpg") == (40, 30)

@@ -28,7 +28,7 @@ async def test_every_family_equals_diffusers(
     family = families[name]
     images = {key: encoded(value) for key, value in family.images.items()}
     response = await server.run(
-        f"acme/{name}", png(pixels), **family.parameters, **images, output_format="png"
+        f"acme/{name}", png(pixels), None, **family.parameters, **images, output_format="png"
     )
     expected = family.direct(pixels)
     assert np.array_equal(shown(response), expected)

@@ -26,7 +26,7 @@ RANK = 2
 
 
 def adapter(family: Family, seed: int = 0) -> dict[str, Tensor]:
-    """Make an adapter for attention, both halves of a gated layer, an upsampler, and the encoder."""
+    """Make an adapter for attention, a gated layer, an upsampler, and the text encoder."""
     unet = diffusers.UNet2DConditionModel.from_pretrained(family.folder / "unet")
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
@@ -86,8 +86,8 @@ def direct(family: Family, loras: Path, pixels: Pixels, scales: dict[str, float]
     pipe: Any = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(family.folder)
     pipe.set_progress_bar_config(disable=True)
     names = []
-    for number, id in enumerate(scales):
-        path = loras / f"{id}.safetensors"
+    for number, name in enumerate(scales):
+        path = loras / f"{name}.safetensors"
         pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=f"a{number}")
         names.append(f"a{number}")
     pipe.set_adapters(names, list(scales.values()))
@@ -111,7 +111,7 @@ def test_adapters_do_what_they_do_in_diffusers(
 ) -> None:
     family = families["img2img"]
     without = run(backend, family.spec, pixels, **family.parameters)
-    wanted = [{"id": id, "scale": scale} for id, scale in scales.items()]
+    wanted = [{"id": name, "scale": scale} for name, scale in scales.items()]
     found = run(backend, family.spec, pixels, **family.parameters, loras=wanted)
     expected = direct(family, loras, pixels, scales)
     assert psnr(found, expected) > 50
@@ -124,14 +124,14 @@ def test_wrong_adapters_are_refused(
     backend: DiffusersBackend, families: dict[str, Family], pixels: Pixels
 ) -> None:
     family = families["img2img"]
-    for id, said in (
+    for name, said in (
         ("acme/absent", "there is no adapter acme/absent on this server; there are: acme/pixel"),
         ("other", "other is for another model: this one has no unet.nowhere"),
         ("nothing", "nothing holds nothing that this model can take"),
         ("broken", "broken can't be read as an adapter"),
     ):
         with pytest.raises(InvalidParameterError, match=said):
-            run(backend, family.spec, pixels, **family.parameters, loras=[id])
+            run(backend, family.spec, pixels, **family.parameters, loras=[name])
 
 
 async def test_adapters_over_http(

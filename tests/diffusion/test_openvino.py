@@ -11,6 +11,7 @@ import torch
 from calotype.backends.base import Diffusion, Machine
 from calotype.backends.diffusers import DiffusersBackend, load
 from calotype.backends.diffusion import seam as seams
+from calotype.backends.diffusion.forward import put_together
 from calotype.domain.image import Pixels
 from diffusion.conftest import PROMPT, Family
 from models import job, photo, psnr
@@ -95,7 +96,7 @@ def test_a_damaged_conversion_is_made_anew(
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-def test_a_network_that_cannot_be_converted_runs_on_pytorch_and_says_so(
+def test_a_network_that_cannot_be_converted_runs_on_pytorch_and_says_so(  # noqa: PLR0917  fixtures
     precision: str,
     families: dict[str, Family],
     exact: Callable[[str], DiffusersBackend],
@@ -135,7 +136,7 @@ def test_a_network_that_ended_the_process_is_not_converted_again(
     assert backend.precision.endswith("text_encoder on PyTorch")
 
 
-def test_a_network_that_computes_something_else_is_refused(
+def test_a_network_that_computes_something_else_is_refused(  # noqa: PLR0917  fixtures
     families: dict[str, Family],
     exact: Callable[[str], DiffusersBackend],
     tmp_path: Path,
@@ -143,7 +144,7 @@ def test_a_network_that_computes_something_else_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    right = seams.put_together
+    right = put_together
 
     def wrong(tensors: list[torch.Tensor], shape: list[tuple[str, int]]) -> object:
         return right([tensor * 1.5 for tensor in tensors], shape)

@@ -1,7 +1,6 @@
 """Every parameter has its effect through the wire, and whatever was changed is told."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -12,7 +12,7 @@ from calotype.backends.diffusion.rewrite import merged, rewritten, translated
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (3, 5), (8, 8)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_doubling_and_its_convolution(h: int, w: int, bias: bool) -> None:  # noqa: FBT001
+def test_a_doubling_and_its_convolution(h: int, w: int, bias: bool) -> None:
     torch.manual_seed(0)
     layer = Upsample2D(6, use_conv=True, out_channels=10, bias=bias).double()
     x = torch.randn(2, 6, h, w, dtype=torch.float64)

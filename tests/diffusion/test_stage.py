@@ -62,15 +62,16 @@ def test_the_key_is_everything_that_the_answer_depends_on() -> None:
     module, memo = Double(), Memo(10_000)
     memo.remember("double", module)
     x = torch.arange(4.0)
-    for call in (
-        lambda: module(x),
-        lambda: module(x + 1e-6),
-        lambda: module(x.reshape(2, 2)),
-        lambda: module(x, offset=1.0),
-        lambda: module(x.to(torch.float64)),
-    ):
+    calls: tuple[tuple[torch.Tensor, dict[str, float]], ...] = (
+        (x, {}),
+        (x + 1e-6, {}),
+        (x.reshape(2, 2), {}),
+        (x, {"offset": 1.0}),
+        (x.to(torch.float64), {}),
+    )
+    for tensor, options in calls:
         before = module.calls
-        (first,), (second,) = call(), call()
+        (first,), (second,) = (module(tensor, **options) for _ in range(2))
         assert module.calls == before + 1
         assert torch.equal(first, second)
     memo.weights = "an adapter"

@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -60,6 +61,10 @@ class Screen:
         self._bars: list[tqdm[Any]] = []
         self.picture: tqdm[Any] | None = None
         if bars and not quiet:
+            # tqdm's own lock is two in one, between which Ctrl-C leaves the first one taken for
+            # ever; and its monitor is a further thread that takes them.
+            tqdm.monitor_interval = 0
+            tqdm.set_lock(threading.RLock())
             if total > 1:
                 self._bars.append(tqdm(total=total, unit=" pictures", file=sys.stderr))
             self.picture = tqdm(total=1, leave=False, unit=" steps", file=sys.stderr)

@@ -6,6 +6,7 @@ import pytest
 
 from calotype.backends.base import Batching
 from calotype.domain.image import Image
+from calotype.domain.model import Device
 from calotype.domain.request import Hooks, Job, JobCancelledError, step_together
 from calotype.errors import (
     BadImageError,
@@ -22,6 +23,7 @@ class Backend:
     """Answers with each job's own picture, but fails on number seven as told."""
 
     precision = "none (test)"
+    device: Device = "cpu"
     batching = Batching()
 
     def __init__(self, error: Exception | None = None, shrinks: int = 2) -> None:
