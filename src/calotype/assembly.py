@@ -17,6 +17,7 @@ from calotype.api.tokens import TokenStore
 from calotype.backends.base import Backend, Diffusion, Machine
 from calotype.cache.disk import DiskCache, TieredCache
 from calotype.cache.memory import MemoryCache, NullCache, ResponseCache
+from calotype.catalog.adapter import adapters_stamp
 from calotype.catalog.catalog import Catalog, build_catalog
 from calotype.catalog.supply import Supply, fetch_models
 from calotype.codec.encode import EncodeOptions
@@ -132,6 +133,7 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
         runner=pool,
         codec=codec,
         kind=_kind(settings),
+        stamp=partial(adapters_stamp, settings.loras_path),
     )
     return Services(settings=settings, catalog=catalog, pipeline=pipeline, pool=pool)
 

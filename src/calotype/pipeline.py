@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from calotype.domain.request import (
     ImageResponse,
     Job,
     Outcome,
+    ParamValue,
 )
 from calotype.domain.seed import seeded
 from calotype.errors import DeadlineExceededError
@@ -52,6 +54,8 @@ class Pipeline:
     codec: Codec
     kind: str = ""
     """What changes answers beside the requests: precision and how files are written."""
+    stamp: Callable[[Mapping[str, ParamValue]], str] = lambda _: ""
+    """Which version of the files that parameters name."""
     flights: SingleFlight[tuple[Entry, Outcome]] = field(
         default_factory=lambda: SingleFlight((DeadlineExceededError,))
     )
@@ -71,11 +75,10 @@ class Pipeline:
             raise DeadlineExceededError("the deadline passed before the picture was done") from None
 
     async def _run(self, request: ImageRequest) -> ImageResponse:
-        started_s = time.monotonic()
-        model = self.catalog.get(request.model_id)
+        started_s, model = time.monotonic(), self.catalog.get(request.model_id)
         applied = apply_params(model, request.parameters, strict=request.strict)
         formats = self.codec.choose_formats(request.upload, request.formats, applied.values)
-        kind = f"{','.join(formats)} {self.kind}"
+        kind = f"{','.join(formats)} {self.kind} {self.stamp(applied.values)}"
         key = await name_answer(request.upload, model, canonical(applied.values), kind)
         outcome: Outcome | None = None
         status: CacheStatus = "hit"

@@ -172,3 +172,23 @@ def test_a_changed_file_is_read_again(
     save_file(adapter(family, 4), file)
     second = run(backend, family.spec, pixels, **family.parameters, loras=["mine"])
     assert not np.array_equal(first, second)
+
+
+async def test_a_cached_answer_is_not_that_of_a_file_that_was_replaced(
+    families: dict[str, Family], tmp_path: Path, pixels: Pixels
+) -> None:
+    family, folder = families["img2img"], tmp_path / "loras"
+    folder.mkdir()
+    save_file(adapter(family, 3), folder / "mine.safetensors")
+    async with serving(tmp_path, family.spec, **EXACT, loras_dir=str(folder)) as server:
+
+        async def ask() -> Any:
+            parameters = family.parameters | {"loras": ["mine"]}
+            return await server.run(family.spec.id, png(pixels), **parameters)
+
+        first, again = await ask(), await ask()
+        assert again.headers["x-cache"] == "hit"
+        save_file(adapter(family, 4), folder / "mine.safetensors")
+        second = await ask()
+        assert second.headers["x-cache"] == "miss"
+        assert not np.array_equal(shown(first), shown(second))
