@@ -64,7 +64,7 @@ class Engine:
         key = _digest("\0".join((identity, ov.get_version(), _processor(), json.dumps(config))))
         if (found := self._load(name, key, config)) is not None:
             return found
-        compiled = self._compile(name, build(), config)
+        compiled = self._compile(name, build, config)
         self._store(key, compiled)
         return compiled
 
@@ -75,12 +75,12 @@ class Engine:
             OutOfMemoryError: the compiled network doesn't fit.
             MissingWeightsError: the network can't be compiled.
         """
-        return self._compile(name, model, self._config(self.precision))
+        return self._compile(name, lambda: model, self._config(self.precision))
 
-    def _compile(self, name: str, model: ov.Model, config: dict[str, Any]) -> ov.CompiledModel:
+    def _compile(self, name: str, build: Build, config: dict[str, Any]) -> ov.CompiledModel:
         started_s = time.monotonic()
         try:
-            compiled = _core().compile_model(model, "CPU", config)
+            compiled = _core().compile_model(build(), "CPU", config)
         except MemoryError as error:
             raise OutOfMemoryError(f"{name}: no memory to compile it") from error
         except RuntimeError as error:

@@ -19,7 +19,7 @@ from calotype.backends.diffusion.graph import Shelf
 from calotype.backends.diffusion.seam import Seam, release
 from calotype.backends.openvino import Engine
 from calotype.domain.model import Device, ModelSpec
-from calotype.errors import InvalidSettingError, MissingWeightsError
+from calotype.errors import InvalidSettingError, MissingExtraError, MissingWeightsError
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ def load_pipeline(spec: ModelSpec, machine: Machine) -> Loaded:
 
     Raises:
         MissingWeightsError: a part is missing or can't be read.
+        MissingExtraError: a part needs a package that isn't installed.
         InvalidSettingError: a device was asked for that isn't there.
     """
     _hush()
@@ -148,12 +149,23 @@ def _read(spec: ModelSpec, folder: Path, dtype: torch.dtype, **parts: Any) -> An
             **({"variant": "fp16"} if halves else {}),
             **parts,
         )
+    except ImportError as error:
+        raise MissingExtraError(f"{spec.id} can't be loaded: {_first_line(error)}") from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise MissingWeightsError(f"{spec.id} can't be loaded: {_first_line(error)}") from error
     for module in pipe.components.values():
         if isinstance(module, nn.Module):
-            module.eval().requires_grad_(requires_grad=False)
+            _make_ready(module)
     return pipe
+
+
+def _make_ready(module: nn.Module) -> None:
+    """Prepare a network for calls that only ever compute its answer."""
+    module.eval().requires_grad_(requires_grad=False)
+    # A language model that encodes a prompt would keep what the next word needs, and none comes.
+    find = getattr(getattr(module, "config", None), "get_text_config", None)
+    if find is not None and hasattr(config := find(), "use_cache"):
+        config.use_cache = False
 
 
 def _components(folder: Path) -> Iterator[tuple[str, str, str]]:
@@ -189,7 +201,7 @@ def _reloader(spec: ModelSpec, folder: Path, name: str) -> Any:
         module = _class(library, kind).from_pretrained(
             folder / top, dtype=torch.float32, use_safetensors=True, **variant
         )
-        module.eval().requires_grad_(requires_grad=False)
+        _make_ready(module)
         found: nn.Module = getattr(module, inner) if inner else module
         return found
 
