@@ -22,6 +22,9 @@ from calotype.settings import Settings
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What makes inference fast; as Linux names them."""
 
+DIFFUSION = ("diffusers", "torch", "transformers", "accelerate", "safetensors")
+"""What pipelines need; asked for their versions, not imported."""
+
 LEAST_FREE_BYTES = 1_000_000_000
 
 Status = Literal["ok", "warning", "problem"]
@@ -49,6 +52,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         ("port", _port),
         ("binding", _binding),
         ("hub", _hub),
+        ("diffusion", _diffusion),
     )
     for name, check in checks:
         try:
@@ -168,3 +172,17 @@ def _hub(settings: Settings) -> Iterator[Check]:
     else:
         text = f"huggingface_hub {importlib.metadata.version('huggingface_hub')}"
     yield Check(name="hub", text=text)
+
+
+def _diffusion(settings: Settings) -> Iterator[Check]:
+    missing = [name for name in DIFFUSION if importlib.util.find_spec(name) is None]
+    if not missing:
+        versions = (f"{name} {importlib.metadata.version(name)}" for name in DIFFUSION)
+        yield Check(name="diffusion", text=", ".join(versions))
+        return
+    fix = "pip install 'calotype[diffusers]'"
+    if needing := [s.id for s in open_catalog(settings).all() if s.backend == "diffusers"]:
+        text = f"{', '.join(missing)} missing, which {needing[0]} needs"
+        yield Check(name="diffusion", status="problem", text=text, fix=fix)
+    else:
+        yield Check(name="diffusion", text=f"not installed; only needed for pipelines: {fix}")

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -96,3 +97,20 @@ def test_without_the_hub_extra(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) 
         "pip install 'calotype[hub]'"
         in (_checks(invoke("doctor", "--json", "--port", "0"))["hub"]["text"])
     )
+
+
+def test_what_pipelines_need(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("diffusers", reason="needs the extra diffusers")
+    check = _checks(invoke("doctor", "--json", "--port", "0"))["diffusion"]
+    assert check["status"] == "ok"
+    assert check["text"].startswith("diffusers ")
+    assert ", torch " in check["text"]
+    found = importlib.util.find_spec
+
+    def without(name: str, package: str | None = None) -> object:
+        return None if name == "torch" else found(name, package)
+
+    monkeypatch.setattr("importlib.util.find_spec", without)
+    check = _checks(invoke("doctor", "--json", "--port", "0"))["diffusion"]
+    assert check["status"] == "ok", "no model needs it"
+    assert "pip install 'calotype[diffusers]'" in check["text"]
