@@ -17,6 +17,7 @@ from diffusers import (
     FluxTransformer2DModel,
     LCMScheduler,
     PNDMScheduler,
+    SD3Transformer2DModel,
     UNet2DConditionModel,
 )
 from transformers import (
@@ -210,6 +211,12 @@ def xl_inpaint() -> Any:
     return diffusers.StableDiffusionXLInpaintPipeline(**_xl_parts(), requires_aesthetics_score=True)
 
 
+def xl_pix2pix() -> Any:
+    # Sizes and their targets are 6 numbers here, without a score: 6 * 8 + 32.
+    parts = _xl_parts(in_channels=8, projection_class_embeddings_input_dim=80)
+    return diffusers.StableDiffusionXLInstructPix2PixPipeline(**parts)
+
+
 def upscale() -> Any:
     parts = sd_parts(in_channels=7, num_class_embeds=1000)
     low = DDPMScheduler()
@@ -277,7 +284,7 @@ def lcm() -> Any:
     return diffusers.LatentConsistencyModelImg2ImgPipeline(**parts, requires_safety_checker=False)
 
 
-def _t5() -> tuple[Any, Any]:
+def _t5(d_model: int = 32) -> tuple[Any, Any]:
     """Make a T5 encoder and a tokenizer for it."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
@@ -291,7 +298,7 @@ def _t5() -> tuple[Any, Any]:
     )
     config = T5Config(
         vocab_size=32,
-        d_model=32,
+        d_model=d_model,
         d_kv=8,
         d_ff=37,
         num_layers=2,
@@ -342,6 +349,42 @@ def fill() -> Any:
     return diffusers.FluxFillPipeline(**_flux_parts(24, 4))
 
 
+def sd3() -> Any:
+    torch.manual_seed(7)
+    network = SD3Transformer2DModel(
+        sample_size=32,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=32,
+        joint_attention_dim=72,
+        pooled_projection_dim=64,
+        pos_embed_max_size=32,
+    )
+    torch.manual_seed(8)
+    first, second = (CLIPTextModelWithProjection(text_config()) for _ in range(2))
+    t5, t5_tokenizer = _t5(72)
+    return diffusers.StableDiffusion3Img2ImgPipeline(
+        transformer=network,
+        vae=vae(
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+            shift_factor=0.0609,
+            scaling_factor=1.5035,
+        ),
+        text_encoder=first,
+        tokenizer=tokenizer(),
+        text_encoder_2=second,
+        tokenizer_2=tokenizer(),
+        text_encoder_3=t5,
+        tokenizer_3=t5_tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "pix2pix": pix2pix,
     "img2img": img2img,
@@ -349,9 +392,11 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "inpaint": inpaint,
     "xl-img2img": xl_img2img,
     "xl-inpaint": xl_inpaint,
+    "xl-pix2pix": xl_pix2pix,
     "upscale": upscale,
     "latent-upscale": latent_upscale,
     "lcm": lcm,
+    "sd3": sd3,
     "kontext": kontext,
     "fill": fill,
 }

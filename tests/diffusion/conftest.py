@@ -77,7 +77,7 @@ class Family:
         height, width = pixels.shape[:2]
         if "Kontext" in cls.__name__:
             arguments |= {"_auto_resize": False, "max_area": height * width}
-        if "Flux" in cls.__name__ or "Inpaint" in cls.__name__:
+        if any(word in cls.__name__ for word in ("Flux", "Inpaint", "Diffusion3", "XLInstruct")):
             arguments |= {"height": height, "width": width}
         with torch.inference_mode():
             result = pipe(generator=generator, **arguments)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,8 @@ from calotype.backends.base import Diffusion, Machine
 from calotype.backends.diffusers import DiffusersBackend, load
 from calotype.backends.diffusion import seam as seams
 from calotype.backends.diffusion.forward import put_together
+from calotype.backends.diffusion.graph import Shelf
+from calotype.backends.openvino import Engine
 from calotype.domain.image import Pixels
 from diffusion.conftest import PROMPT, Family
 from models import job, photo, psnr
@@ -176,3 +179,37 @@ def test_company_is_not_sought_where_it_gains_nothing(
     assert accelerated("pix2pix").batching is None
     assert exact("pix2pix").batching is not None
     assert Diffusion().engine == "auto"
+
+
+def test_a_network_that_is_told_sizes_as_numbers_is_not_converted() -> None:
+    torch.manual_seed(0)
+    network = diffusers.QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(8, 4, 4),
+    ).eval()
+
+    def call(height: int, width: int) -> torch.Tensor:
+        torch.manual_seed(1)
+        answer: torch.Tensor = network(
+            hidden_states=torch.randn(1, height * width, 16),
+            encoder_hidden_states=torch.randn(1, 5, 16),
+            timestep=torch.tensor([0.5]),
+            img_shapes=[[(1, height, width)]],
+            return_dict=False,
+        )[0]
+        return answer
+
+    sizes = [(2, 3), (3, 4)]
+    with torch.inference_mode():
+        expected = [call(*size) for size in sizes]
+        shelf = Shelf(None, "", half=False)
+        engine = Engine(Machine(precision="f32"))
+        seam = seams.Seam("transformer", network, engine, shelf, lambda: network)
+        assert seam.settled
+        assert "for every size" in seam.trouble
+        assert all(torch.equal(call(*s), e) for s, e in zip(sizes, expected, strict=True))

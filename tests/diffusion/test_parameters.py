@@ -50,7 +50,9 @@ async def ask(server: Server, family: Family, pixels: Pixels, **changes: Any) ->
     return await server.run(family.spec.id, png(pixels), **parameters)
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "img2img", "inpaint", "upscale", "lcm", "kontext"])
+@pytest.mark.parametrize(
+    "name", ["pix2pix", "img2img", "inpaint", "xl-pix2pix", "upscale", "lcm", "sd3", "kontext"]
+)
 async def test_every_parameter_changes_the_picture(
     name: str, server: Server, families: dict[str, Family], pixels: Pixels
 ) -> None:
@@ -144,6 +146,14 @@ async def test_a_large_picture_is_computed_near_the_native_size(
     answer = await ask(server, families["pix2pix"], photo(300, 400))
     assert shown(answer).shape == (300, 400, 3)
     assert answer.headers["x-hf-warning"] == "size; computed at 92x68, then resized to 400x300"
+
+
+async def test_a_long_picture_is_computed_no_longer_than_the_network_has_places(
+    server: Server, families: dict[str, Family]
+) -> None:
+    answer = await ask(server, families["sd3"], photo(20, 200))
+    assert shown(answer).shape == (20, 200, 3)
+    assert answer.headers["x-hf-warning"] == "size; computed at 128x12, then resized to 200x20"
 
 
 async def test_what_has_no_effect_is_told(

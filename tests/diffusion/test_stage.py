@@ -113,3 +113,18 @@ def test_a_record_is_what_the_libraries_answer() -> None:
     assert torch.equal(record.last, record[0])
     assert record.hidden_states[-1].shape == (1,)
     assert record.attentions is None
+
+
+class Nested(nn.Module):
+    """Returns something that is no flat list of tensors, as language models with eyes do."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, object]:
+        return {"hidden": x, "seen": {"inner": 2 * x}}
+
+
+def test_what_cannot_be_taken_apart_is_answered_and_not_kept() -> None:
+    module, memo = Nested(), Memo(1000)
+    memo.remember("nested", module)
+    answers = [module(torch.ones(2)) for _ in range(2)]
+    assert all(torch.equal(answer["seen"]["inner"], 2 * torch.ones(2)) for answer in answers)
+    assert (memo.hits, memo.used_bytes) == (0, 0)

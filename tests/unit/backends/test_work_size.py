@@ -29,6 +29,11 @@ def test_near_the_wanted_size(wanted: tuple[int, int], worked: tuple[int, int]) 
     assert (size.height_px, size.width_px) == worked
 
 
+def test_no_side_is_longer_than_the_network_knows() -> None:
+    size = work_size(Size(height_px=100, width_px=1000), AREAS, 16, longest_px=768)
+    assert (size.height_px, size.width_px) == (80, 768)
+
+
 @given(
     height=st.integers(1, 16_384),
     width=st.integers(1, 16_384),

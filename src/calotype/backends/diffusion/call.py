@@ -1,6 +1,7 @@
 """From jobs to one call of a pipeline."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,8 @@ class Interface:
     defaults: Mapping[str, object]
     native_px: int
     multiple_px: int
+    longest_px: float
+    """Bound on both sides."""
     scale: int
 
     @classmethod
@@ -62,6 +65,7 @@ class Interface:
             },
             native_px=int(spec.options.get("native_px", 0)) or _native_px(pipe),
             multiple_px=int(spec.options.get("multiple_px", 0)) or _multiple_px(pipe),
+            longest_px=_longest_px(pipe),
             scale=spec.scale or 1,
         )
 
@@ -69,7 +73,7 @@ class Interface:
         """Return the size at which a job's picture goes into the pipeline."""
         target = job.params.get("target_size")
         wanted = target if isinstance(target, Size) and self.scale == 1 else job.image.size
-        return work_size(wanted, self.areas, self.multiple_px)
+        return work_size(wanted, self.areas, self.multiple_px, self.longest_px)
 
     @property
     def areas(self) -> tuple[float, float]:
@@ -228,3 +232,10 @@ def _multiple_px(pipe: Any) -> int:
     processor = getattr(pipe, "image_processor", None)
     factor = getattr(getattr(processor, "config", None), "vae_scale_factor", 8)
     return int(max(factor, 2 * _latent_px(pipe)))
+
+
+def _longest_px(pipe: Any) -> float:
+    """Return the longest side for which a network knows places; infinity where it has no table."""
+    config: Any = getattr(getattr(pipe, "transformer", None), "config", None)
+    places = getattr(config, "pos_embed_max_size", None)
+    return float(places * config.patch_size * _latent_px(pipe)) if places else math.inf

@@ -16,7 +16,7 @@ from torch import nn
 
 from calotype.backends.base import Machine
 from calotype.backends.diffusion.graph import Shelf
-from calotype.backends.diffusion.seam import Seam, release
+from calotype.backends.diffusion.seam import Seam, lay_channels_last, release
 from calotype.backends.openvino import Engine
 from calotype.domain.model import Device, ModelSpec
 from calotype.errors import InvalidSettingError, MissingExtraError, MissingWeightsError
@@ -216,7 +216,7 @@ def _channels_last(pipe: Any) -> None:
     """Lay pictures out as convolutions like them best."""
     for name in ("unet", "vae"):
         if (module := part(pipe, name)) is not None:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            lay_channels_last(module)
 
 
 def _hush() -> None:

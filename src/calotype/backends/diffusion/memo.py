@@ -53,7 +53,10 @@ class Memo:
 
     def _keep(self, key: tuple[str, str, bytes], answer: Any) -> None:
         """Keep an answer, and forget others until it fits."""
-        size = sum(t.numel() * t.element_size() for t in take_apart(answer)[0])
+        try:
+            size = sum(t.numel() * t.element_size() for t in take_apart(answer)[0])
+        except TypeError:  # a language model with eyes also gives what these saw, in its own form
+            return
         if size > self._max_bytes:
             return
         while self._used_bytes + size > self._max_bytes:

@@ -1,5 +1,6 @@
 """A network of a pipeline that runs on OpenVINO behind the pipeline's back."""
 
+import inspect
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from calotype.backends.diffusion.adapter import Deltas, add, patched
 from calotype.backends.diffusion.forward import (
@@ -32,6 +34,10 @@ TOLERANCES = {"bf16": 0.1, "f32": 0.01}
 """Largest difference to PyTorch that is rounding, as a share of the largest value."""
 CRASHING_BLOCKS = "K"
 """Start of their names: those of the latent upscaler, with OpenVINO 2026.4."""
+SIZES = "img_shapes"
+"""Argument of networks that are told the picture's sizes as plain numbers, which tracing fixes."""
+PICTURE_DIMS = 4
+"""Of a convolution's weights: out, in, height, width."""
 NEEDED_SHARE = 2.2
 """Free memory that converting needs, as a multiple of the weights."""
 
@@ -71,6 +77,8 @@ class Seam:
             self._fall_back("converting it ended the process the last time")
         elif crashes_converter(module):
             self._fall_back("the converter can't take its kind of blocks")
+        elif SIZES in inspect.signature(self._forward).parameters:
+            self._fall_back("it would have to be converted for every size")
         module.forward = self
 
     @property
@@ -160,20 +168,21 @@ class Seam:
         """Run the module itself, in the engine's precision."""
         half = self._engine.precision == "bf16"
         if self._plain is None:
-            fresh = self._graph is not None or bool(self._deltas)
+            if half:  # pipelines make their tensors of the type that this one shows
+                release(self._module)
+            fresh = half or self._graph is not None or bool(self._deltas)
             self._plain = self._reload() if fresh else self._module
             add(self._plain, self._deltas)
             if half:
                 self._plain = self._plain.to(torch.bfloat16)
-                self._plain = self._plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                lay_channels_last(self._plain)
         forward = self._forward if self._plain is self._module else self._plain.forward
         tensors = dict(call.tensors)
         if half:  # but for lone numbers and lists of them, which are steps: 981 would become 980
             halves = {n: _cast(t, torch.bfloat16) for n, t in tensors.items() if t.dim() > 1}
             tensors |= halves
         answer = forward(**join_call(tensors, call.rest))
-        flat, shape = take_apart(answer)
-        return put_together([_cast(tensor, torch.float32) for tensor in flat], shape)
+        return tree_map_only(Tensor, lambda tensor: _cast(tensor, torch.float32), answer)
 
 
 def release(module: nn.Module) -> None:
@@ -183,6 +192,13 @@ def release(module: nn.Module) -> None:
             if weight is not None:
                 empty = torch.empty(0, dtype=weight.dtype)
                 part._parameters[name] = nn.Parameter(empty, requires_grad=False)
+
+
+def lay_channels_last(module: nn.Module) -> None:
+    """Lay weights out as convolutions of pictures like them best; those of films can't be."""
+    for weight in module.parameters():
+        if weight.dim() == PICTURE_DIMS:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def crashes_converter(module: nn.Module) -> bool:

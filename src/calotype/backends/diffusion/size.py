@@ -5,7 +5,9 @@ import math
 from calotype.domain.image import Size
 
 
-def work_size(wanted: Size, areas: tuple[float, float], multiple_px: int) -> Size:
+def work_size(
+    wanted: Size, areas: tuple[float, float], multiple_px: int, longest_px: float = math.inf
+) -> Size:
     """Return the size to work at.
 
     The wanted size if the network can, rounded; else the nearest area that it can, in the same
@@ -15,10 +17,13 @@ def work_size(wanted: Size, areas: tuple[float, float], multiple_px: int) -> Siz
         wanted: what would be best.
         areas: least and most pixels that the network makes good pictures of.
         multiple_px: both sides are multiples of this.
+        longest_px: neither side is longer, a multiple of ``multiple_px``.
     """
     least, most = areas
     area = min(max(wanted.pixels, least), most)
-    factor = math.sqrt(area / wanted.pixels)
+    factor = min(
+        math.sqrt(area / wanted.pixels), longest_px / max(wanted.height_px, wanted.width_px)
+    )
     # Of a picture of 1 x 10000 the area alone would make one side shorter than the network takes.
     longest = most / multiple_px
     height, width = (
