@@ -19,7 +19,7 @@ from calotype.cache.disk import DiskCache, TieredCache
 from calotype.cache.memory import MemoryCache, NullCache, ResponseCache
 from calotype.catalog.adapter import adapters_stamp
 from calotype.catalog.catalog import Catalog, build_catalog
-from calotype.catalog.supply import Supply, fetch_models
+from calotype.catalog.supply import Supply, find_models
 from calotype.codec.encode import EncodeOptions
 from calotype.codec.service import Codec, Limits
 from calotype.domain.model import ModelSpec
@@ -145,7 +145,7 @@ def create_server(services: Services) -> Starlette:
         ConfigError: the token file is damaged.
     """
     folder = services.settings.models_path
-    supply = Supply(services.catalog, partial(fetch_models, folder=folder))
+    supply = Supply(services.catalog, partial(find_models, folder=folder))
     return create_app(
         pipeline=services.pipeline,
         supply=supply if services.settings.allow_pull else None,

@@ -1,7 +1,9 @@
 """Requests that share a call, or run beside each other, get what each gets alone."""
 
 import asyncio
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 from api.server import serving
-from calotype.backends.diffusers import DiffusersBackend
+from calotype.backends.base import Diffusion, Machine
+from calotype.backends.diffusers import DiffusersBackend, load
 from calotype.domain.image import Pixels
 from calotype.domain.request import Job
 from diffusion.conftest import Family, png, shown
@@ -102,3 +105,44 @@ async def test_eight_at_once_equal_each_alone(tmp_path: Path, families: dict[str
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
     assert len({picture.tobytes() for picture in alone}) == len(alone)
+
+
+def test_in_half_precision_each_has_its_own_guidance_too(families: dict[str, Family]) -> None:
+    family = families["img2img"]
+    machine = Machine(precision="bf16", diffusion=Diffusion(engine="torch"))
+    backend = load(family.spec, lambda _: b"", machine)
+    if "bf16" not in backend.precision:
+        pytest.skip("this processor has no bf16")
+    batch = [
+        job(family.spec, photo(64, 64, n), family.parameters | {"guidance_scale": scale, "seed": n})
+        for n, scale in enumerate((7.3, 12.7))
+    ]
+    for one, answer in zip(batch, backend.run(batch), strict=True):
+        (alone,) = backend.run([one])
+        # Rounding to 8 bits of mantissa differs a little with the size of the batch.
+        assert np.abs(answer.pixels.astype(int) - alone.pixels).max() <= 2
+
+
+def test_networks_that_read_the_guidance_take_one_at_a_time(
+    families: dict[str, Family], exact: Callable[[str], DiffusersBackend]
+) -> None:
+    family, backend = families["lcm"], exact("lcm")
+    jobs = [
+        job(family.spec, photo(64, 64), family.parameters | {"guidance_scale": scale})
+        for scale in (4.0, 9.0)
+    ]
+    first, second = backend.run(jobs)
+    assert not np.array_equal(first.pixels, second.pixels)
+    assert not backend._interface.guided(jobs[0])
+
+
+def test_nothing_holds_on_to_a_picture_that_is_done(
+    families: dict[str, Family], exact: Callable[[str], DiffusersBackend]
+) -> None:
+    family, backend = families["pix2pix"], exact("pix2pix")
+    wanted = job(family.spec, photo(64, 64), family.parameters)
+    backend.run([wanted])
+    kept = weakref.ref(wanted.hooks)
+    del wanted
+    gc.collect()
+    assert kept() is None

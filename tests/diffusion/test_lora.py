@@ -1,5 +1,6 @@
 """Adapters: added for one request, and gone without a trace."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from api.server import problem_of, serving
 from calotype.backends.base import Diffusion, Machine
 from calotype.backends.diffusers import DiffusersBackend, load
+from calotype.backends.diffusion import adapter as additions
 from calotype.domain.image import Pixels
 from calotype.domain.model import ModelSpec
 from calotype.errors import InvalidParameterError
@@ -127,11 +129,75 @@ def test_wrong_adapters_are_refused(
     for name, said in (
         ("acme/absent", "there is no adapter acme/absent on this server; there are: acme/pixel"),
         ("other", "other is for another model: this one has no unet.nowhere"),
-        ("nothing", "nothing holds nothing that this model can take"),
+        ("nothing", "nothing holds something, and only plain LoRA is supported"),
         ("broken", "broken can't be read as an adapter"),
     ):
         with pytest.raises(InvalidParameterError, match=said):
             run(backend, family.spec, pixels, **family.parameters, loras=[name])
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"unet.lora_alpha": 1},
+        {"unet.lora_alpha": 4, "unet.use_rslora": True},
+        {"unet.lora_alpha": 2, "unet.alpha_pattern": {"attn1.to_q": 6}},
+    ],
+)
+def test_scales_are_read_as_diffusers_reads_them(
+    metadata: dict[str, Any], families: dict[str, Family], tmp_path: Path, pixels: Pixels
+) -> None:
+    family = families["img2img"]
+    state = {key: value for key, value in adapter(family).items() if key.startswith("unet.")}
+    full = {"unet.r": RANK, "unet.target_modules": ["to_q", "to_k", "to_out.0", "proj", "conv"]}
+    told = {"lora_adapter_metadata": json.dumps(full | metadata)}
+    save_file(state, tmp_path / "mine.safetensors", metadata=told)
+    options = Diffusion(engine="torch", loras_dir=tmp_path)
+    backend = load(family.spec, lambda _: b"", Machine(precision="f32", diffusion=options))
+    found = run(backend, family.spec, pixels, **family.parameters, loras=["mine"])
+    assert psnr(found, direct(family, tmp_path, pixels, {"mine": 1.0})) > 50
+
+
+def test_what_fails_halfway_is_taken_back(
+    backend: DiffusersBackend, families: dict[str, Family], loras: Path, pixels: Pixels
+) -> None:
+    family = families["img2img"]
+    before = run(backend, family.spec, pixels, **family.parameters)
+    state = adapter(family)
+    last = [key for key in state if key.endswith("lora_B.weight")][-1]
+    save_file(state | {last: torch.ones(99, RANK)}, loras / "shape.safetensors")
+    save_file(state | {last: torch.ones(32, RANK + 1)}, loras / "rank.safetensors")
+    bias = {last.replace("lora_B.weight", "lora_B.bias"): torch.ones(32)}
+    save_file(state | bias, loras / "bias.safetensors")
+    for name, said in (
+        ("shape", "has another shape"),
+        ("rank", "has another shape"),
+        ("bias", "only plain LoRA is supported"),
+    ):
+        with pytest.raises(InvalidParameterError, match=said):
+            run(backend, family.spec, pixels, **family.parameters, loras=["acme/pixel", name])
+        after = run(backend, family.spec, pixels, **family.parameters)
+        assert np.array_equal(before, after), "something of it was left"
+
+
+def test_memory_that_ends_halfway_leaves_nothing(
+    families: dict[str, Family], loras: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, options = families["img2img"], Diffusion(engine="torch", loras_dir=loras)
+    backend = load(family.spec, lambda _: b"", Machine(precision="f32", diffusion=options))
+    before = run(backend, family.spec, pixels, **family.parameters)
+    right = additions.add
+
+    def fail(module: torch.nn.Module, deltas: Any) -> None:
+        right(module, dict(list(deltas.items())[:1]))
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(additions, "add", fail)
+        with pytest.raises(MemoryError):
+            run(backend, family.spec, pixels, **family.parameters, loras=["acme/pixel"])
+    after = run(backend, family.spec, pixels, **family.parameters)
+    assert np.array_equal(before, after)
 
 
 async def test_adapters_over_http(

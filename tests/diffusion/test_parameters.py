@@ -1,9 +1,11 @@
 """Every parameter has its effect through the wire, and whatever was changed is told."""
 
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from api.server import Server, problem_of, serving
@@ -98,10 +100,6 @@ async def test_where_a_picture_is_transparent_it_is_repainted(
     parameters = family.parameters | {"output_format": "png"}
     found = await server.run(family.spec.id, png(transparent), **parameters)
     assert np.array_equal(shown(found), shown(await ask(server, family, pixels)))
-    import io
-
-    import PIL.Image
-
     alpha = PIL.Image.open(io.BytesIO(found.content)).convert("RGBA").getchannel("A")
     assert alpha.getextrema() == (255, 255), "the hole is filled"
 
@@ -194,6 +192,57 @@ async def test_wrong_values_are_refused(
     status, _, text = problem_of(await ask(server, families["img2img"], pixels, **changes))
     assert status == 422
     assert text.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        (
+            "upscale",
+            {"noise_level": 400},
+            "noise_level must be at most 350 for this model",
+        ),
+        (
+            "lcm",
+            {"num_inference_steps": 30, "strength": 0.5},
+            "num_inference_steps must be at most 25 at",
+        ),
+        (
+            "lcm",
+            {"num_inference_steps": 51, "strength": 1.0},
+            "num_inference_steps must be at most 50",
+        ),
+    ],
+)
+async def test_the_limits_of_a_pipeline_itself(  # noqa: PLR0917  fixtures
+    name: str,
+    changes: dict[str, Any],
+    said: str,
+    server: Server,
+    families: dict[str, Family],
+    pixels: Pixels,
+) -> None:
+    status, kind, text = problem_of(await ask(server, families[name], pixels, **changes))
+    assert (status, kind) == (422, "validation")
+    assert text.startswith(said)
+
+
+async def test_a_consistency_model_makes_a_single_step(
+    server: Server, families: dict[str, Family], pixels: Pixels
+) -> None:
+    answer = await ask(server, families["lcm"], pixels, num_inference_steps=1, strength=0.8)
+    assert answer.status_code == 200
+
+
+async def test_transparency_is_kept_where_a_mask_says_what_to_repaint(
+    server: Server, families: dict[str, Family], pixels: Pixels
+) -> None:
+    family, alpha = families["inpaint"], np.full((64, 64, 1), 255, np.uint8)
+    alpha[:5] = 0
+    parameters = family.parameters | {"output_format": "png", "mask_image": encoded(hole(64, 64))}
+    answer = await server.run(family.spec.id, png(np.dstack([pixels, alpha])), **parameters)
+    found = PIL.Image.open(io.BytesIO(answer.content))
+    assert np.array_equal(np.array(found)[:, :, 3:], alpha)
 
 
 async def test_a_seed_is_drawn_and_told(

@@ -64,3 +64,15 @@ async def test_what_passes(
         unchecked = await server.run(family.spec.id, png(pixels), **family.parameters)
         assert "x-safety" not in unchecked.headers
         assert np.array_equal(shown(answer), shown(unchecked))
+
+
+async def test_a_picture_that_nobody_asked_for_is_not_refused(
+    tmp_path: Path, families: dict[str, Family], pixels: Pixels
+) -> None:
+    spec, family = checked(tmp_path / "models", REFUSING), families["pix2pix"]
+    async with serving(tmp_path, spec, precision="f32", safety="refuse") as server:
+        answer = await server.run(
+            spec.id, png(pixels), {"x-wait-for-model": "true"}, **family.parameters
+        )
+        assert problem_of(answer)[1] == "unsafe", "the request's own picture"
+        assert (await server.client.get(f"/models/{spec.id}")).json()["state"] == "loaded"

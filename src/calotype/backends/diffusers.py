@@ -30,7 +30,7 @@ from calotype.backends.diffusion.warm import warm_up
 from calotype.domain.image import Image, Size
 from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job, Loras
-from calotype.errors import BadOutputError, OutOfMemoryError
+from calotype.errors import BadOutputError, InvalidParameterError, OutOfMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,9 @@ class DiffusersBackend:
         self._networks = {name: module for name, module in found.items() if module is not None}
         self._adapters = Adapters(pipe, self._networks, machine.diffusion.loras_dir)
         self._additions = {name: Addition(module) for name, module in self._networks.items()}
-        self._adapted = ""
+        self._adapted: str | None = ""
+        """Which adapters the weights have; None: a change of them failed halfway."""
+        self._prepared = False
         self.memo = Memo(machine.diffusion.stage_bytes)
         for name in (*TEXT_ENCODERS, PICTURE_ENCODER):
             if (module := part(pipe, name)) is not None:
@@ -108,6 +110,7 @@ class DiffusersBackend:
                 kernels.save()
         elif any(not seam.settled for seam in self._loaded.seams):
             warm_up(self, self._spec, smallest)
+        self._prepared = True
 
     def run(self, jobs: Sequence[Job]) -> list[Image]:
         """Run each group of jobs that can share a call."""
@@ -124,7 +127,10 @@ class DiffusersBackend:
         for index, job in enumerate(jobs):
             shared = tuple(job.params.get(name) for name in SHARED)
             negative = job.params.get("negative_prompt") is None
-            key = (self._interface.size(job), shared, negative, self._interface.guided(job))
+            # Networks that read the guidance as an input take one number for all.
+            embedded = job.params.get("guidance_scale") if self._interface.embeds_guidance else None
+            guided = self._interface.guided(job)
+            key = (self._interface.size(job), shared, negative, guided, embedded)
             groups.setdefault((index if alone else 0, *key), []).append(index)
         return list(groups.values())
 
@@ -143,7 +149,10 @@ class DiffusersBackend:
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise OutOfMemoryError(f"{self._spec.id}: {error}") from error
-        self._checker.report(jobs)
+        finally:
+            del self._pipe.progress_bar  # which holds on to the jobs
+        if self._prepared:
+            self._checker.report(jobs)
         images = [
             self._image(job, image) for job, image in zip(jobs, _pictures(result), strict=True)
         ]
@@ -154,7 +163,8 @@ class DiffusersBackend:
     def _image(self, job: Job, picture: object) -> Image:
         """Turn what a pipeline gives into an image."""
         pixels = np.array(picture.convert("RGB"))  # type: ignore[attr-defined]
-        filled = job.image.alpha is not None and "mask_image" in self._interface.defaults
+        masked = "mask_image" in self._interface.defaults and "mask_image" not in job.images
+        filled = masked and job.image.alpha is not None
         opaque = np.full(pixels.shape[:2], 255, np.uint8) if filled else None
         return Image(pixels, opaque)
 
@@ -169,6 +179,8 @@ class DiffusersBackend:
         guided = self._interface.guided(job)
         if params.get("negative_prompt") and not guided:
             job.hooks.note("parameters; negative_prompt had no effect: guidance is off up to 1")
+        if self._interface.guides_by_negative and guided and params.get("negative_prompt") is None:
+            job.hooks.note("parameters; guidance had no effect: this model needs a negative_prompt")
         if params.get("image_guidance_scale") is not None and not guided:
             job.hooks.note(
                 "parameters; guidance is off, and with it image_guidance_scale: guidance_scale must"
@@ -181,12 +193,18 @@ class DiffusersBackend:
         name, deltas = self._adapters.deltas(wanted) if wanted else ("", {})
         if name == self._adapted:
             return
+        if wanted and self._machine.diffusion.offload == "sequential" and self.device == "gpu":
+            raise InvalidParameterError(
+                "loras can't be used while layers are offloaded: diffusion_offload is sequential"
+            )
+        self._adapted = None
         seams = {seam.name: seam for seam in self._loaded.seams}
         for network, addition in self._additions.items():
+            added = deltas.get(network, {})
             if network in seams:
-                seams[network].adapt(name, deltas.get(network, {}))
+                seams[network].adapt(name if added else "", added)
             else:
-                addition.put(deltas.get(network, {}))
+                addition.put(added)
         self._adapted = self.memo.weights = name
 
 

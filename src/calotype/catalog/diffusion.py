@@ -36,6 +36,16 @@ FEW_STEPS = ("turbo", "lightning", "hyper")
 """In the name of a checkpoint that was distilled to a few steps without guidance."""
 FEW = {"num_inference_steps": 4, "guidance_scale": 0.0, "strength": 0.5}
 
+NO_PICTURES = (
+    "Video", "Marigold", "Prior", "Redux", "ShapE", "Onnx", "Audio", "ImageToImageVideo", "I2V",
+    "Animate", "Cosmos", "Wan", "LTX", "Kandinsky5", "LEdits",
+)  # fmt: skip
+"""In the name of a class that answers with a film, a map or an embedding, or has other engines."""
+FURTHER = frozenset(
+    {"control_image", "control_video", "conditioning_image", "adapter_conditioning"}
+)
+"""Arguments without which their classes fail, though they have a default."""
+
 LIBRARIES = frozenset({"diffusers", "transformers"})
 WEIGHTS = ".safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -137,6 +147,10 @@ def _signature(name: str) -> Signature:
         )
     if "image" not in found.defaults:
         raise InvalidCatalogError(f"{name} takes no picture, so it is no image-to-image model")
+    if word := next((word for word in NO_PICTURES if word in name), None):
+        raise InvalidCatalogError(f"{name} gives no picture that it could answer with ({word})")
+    if further := sorted(FURTHER & set(found.defaults)):
+        raise InvalidCatalogError(f"{name} needs {further[0]}, which no request carries")
     known = GIVEN | set(mapping(found.defaults).values())
     missing = [n for n, v in found.defaults.items() if v is REQUIRED and n not in known]
     if missing:

@@ -12,7 +12,7 @@ MAX_LORAS = 8
 MAX_SCALE = 10.0
 """Largest scale either way; 1 is what an adapter was trained for."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _ALLOWED = 'a list of {"id": string, "scale": number}, or text such as acme/pixel:0.8,acme/ink'
 
 

@@ -146,6 +146,10 @@ def test_a_wrong_file_beside_it_stops_the_start(tmp_path: Path) -> None:
         (PIX2PIX, {"vae": ["my_code", "Vae"]}, "its vae needs code from its own repository"),
         ("StableDiffusionPix2PixZeroV9", {}, "the installed diffusers has no pipeline"),
         ("DDPMPipeline", {}, "takes no picture"),
+        ("StableVideoDiffusionPipeline", {}, "gives no picture"),
+        ("MarigoldDepthPipeline", {}, "gives no picture"),
+        ("FluxPriorReduxPipeline", {}, "gives no picture"),
+        ("StableDiffusionControlNetImg2ImgPipeline", {}, "needs control_image"),
         ("KandinskyV22Img2ImgPipeline", {}, "needs image_embeds and negative_image_embeds"),
     ],
 )

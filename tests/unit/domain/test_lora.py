@@ -38,6 +38,7 @@ def test_spellings(raw: object, scales: tuple[tuple[str, float], ...]) -> None:
         ([{"id": "../../etc/passwd"}], "loras must be a list of"),
         (["/etc/passwd"], "loras must be a list of"),
         (["a/../b"], "loras must be a list of"),
+        (["a" * 97], "loras must be a list of"),
         (["a/b/c"], "loras must be a list of"),
         ([{"id": 3}], "loras must be a list of"),
         ([3], "loras must be a list of"),

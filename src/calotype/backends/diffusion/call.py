@@ -51,6 +51,12 @@ class Interface:
     longest_px: float
     """Bound on both sides."""
     scale: int
+    embeds_guidance: bool = False
+    """Whether the network reads the guidance as an input, and is not called without a prompt."""
+    most_noise: int | None = None
+    """Bound on ``noise_level``."""
+    original_steps: int | None = None
+    """Steps of which a consistency model takes a few; None: it is none."""
 
     @classmethod
     def of(cls, pipe: Any, spec: ModelSpec) -> "Interface":
@@ -66,6 +72,9 @@ class Interface:
             native_px=int(spec.options.get("native_px", 0)) or _native_px(pipe),
             multiple_px=int(spec.options.get("multiple_px", 0)) or _multiple_px(pipe),
             longest_px=_longest_px(pipe),
+            embeds_guidance=bool(_config(pipe, "unet").get("time_cond_proj_dim")),
+            most_noise=_config(pipe).get("max_noise_level"),
+            original_steps=_original_steps(pipe),
             scale=spec.scale or 1,
         )
 
@@ -84,11 +93,40 @@ class Interface:
         least, most = (0.0, ENLARGED_SHARE) if self.scale > 1 else (LEAST_SHARE, MOST_SHARE)
         return least * self.native_px**2, most * self.native_px**2
 
+    @property
+    def guides_by_negative(self) -> bool:
+        """Whether there is guidance only where a negative prompt is given."""
+        return mapping(self.defaults).get(guidance_name(self.defaults)) == "true_cfg_scale"
+
     def guided(self, job: Job) -> bool:
         """Tell whether the negative prompt, or its absence, counts."""
+        if self.embeds_guidance:
+            return False
         name = guidance_name(self.defaults)
         source = job.params.get("image_guidance_scale")
         return _above_one(job.params.get(name)) and (source is None or float(str(source)) >= 1)
+
+    def _check(self, job: Job) -> None:
+        """Refuse values that pipelines refuse in their own words, or fail over."""
+        noise = job.params.get("noise_level")
+        if isinstance(noise, int) and self.most_noise is not None and noise > self.most_noise:
+            raise InvalidParameterError(
+                f"noise_level must be at most {self.most_noise} for this model, got {noise}"
+            )
+        steps, strength = job.params.get("num_inference_steps"), job.params.get("strength")
+        if not isinstance(steps, int) or not isinstance(strength, float):
+            return
+        if self.original_steps is not None:
+            if steps > (most := int(self.original_steps * strength)):
+                raise InvalidParameterError(
+                    f"num_inference_steps must be at most {most} at a strength of {strength:g} for"
+                    f" this model, got {steps}; send a larger strength or fewer steps"
+                )
+        elif int(steps * strength) < 1:
+            raise InvalidParameterError(
+                "strength x num_inference_steps is the number of steps that are made, and must be"
+                f" at least 1, got {strength:g} x {steps}; send a larger strength or more steps"
+            )
 
     def arguments(self, jobs: Sequence[Job], size: Size) -> dict[str, Any]:
         """Return the arguments of one call for jobs that can share one.
@@ -97,7 +135,7 @@ class Interface:
             InvalidParameterError: values that don't go together.
         """
         first, single = jobs[0], len(jobs) == 1
-        _check_steps(first)
+        self._check(first)
         names = mapping(self.defaults)
         arguments: dict[str, Any] = {"output_type": "pil"}
         for ours, theirs in names.items():
@@ -141,8 +179,10 @@ class PerPicture:
         return all(value >= bound for value in self._values)
 
     def __mul__(self, other: torch.Tensor) -> torch.Tensor:
+        # In 32 bits, as a plain number would be: 7.3 is none of the numbers that 16 bits can hold.
         factors = torch.tensor(self._values, dtype=torch.float32, device=other.device)
-        return factors.to(other.dtype).reshape(-1, *(1,) * (other.dim() - 1)) * other
+        product = factors.reshape(-1, *(1,) * (other.dim() - 1)) * other.float()
+        return product.to(other.dtype)
 
     __rmul__ = __mul__
 
@@ -197,14 +237,16 @@ def _above_one(value: object) -> bool:
     return isinstance(value, int | float) and value > 1
 
 
-def _check_steps(job: Job) -> None:
-    """Refuse a strength so small that not one step is left."""
-    steps, strength = job.params.get("num_inference_steps"), job.params.get("strength")
-    if isinstance(steps, int) and isinstance(strength, float) and int(steps * strength) < 1:
-        raise InvalidParameterError(
-            "strength x num_inference_steps is the number of steps that are made, and must be at"
-            f" least 1, got {strength:g} x {steps}; send a larger strength or more steps"
-        )
+def _config(pipe: Any, name: str = "") -> Any:
+    """Return the configuration of a pipeline, or of one of its parts; empty where it has none."""
+    return getattr(getattr(pipe, name, None) if name else pipe, "config", None) or {}
+
+
+def _original_steps(pipe: Any) -> int | None:
+    """Return the number of steps of which a consistency model takes a few; None: it is none."""
+    if not type(pipe).__name__.startswith("LatentConsistency"):
+        return None
+    return int(_config(pipe, "scheduler").get("original_inference_steps", 50))
 
 
 def _native_px(pipe: Any) -> int:

@@ -22,6 +22,8 @@ from calotype.backends.diffusion.rewrite import VERSION, rewritten
 
 logger = logging.getLogger(__name__)
 
+DEADLY_TRIES = 2
+"""Conversions that ended their process before the network is left alone."""
 KEPT_S = 60 * 86400
 """Converted networks that were not used for this long are deleted."""
 
@@ -120,17 +122,24 @@ class Shelf:
     def trying(self, name: str) -> Iterator[None]:
         """Leave a mark while a network is converted: the converter may take the process along."""
         mark = self._mark(name)
-        if mark is not None:
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
-        yield
-        if mark is not None:
+        if mark is None:
+            yield
+            return
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        with mark.open("a") as tries:
+            tries.write(".")
+        try:
+            yield
+        finally:
             mark.unlink(missing_ok=True)
 
-    def was_interrupted(self, name: str) -> bool:
-        """Tell whether an earlier process ended while it converted a network."""
+    def is_deadly(self, name: str) -> bool:
+        """Tell whether processes ended again and again while they converted a network.
+
+        Once proves nothing: a server may be ended at any time, and so may its workers.
+        """
         mark = self._mark(name)
-        return mark is not None and mark.exists()
+        return mark is not None and mark.exists() and mark.stat().st_size >= DEADLY_TRIES
 
     def _mark(self, name: str) -> Path | None:
         return self._folder / f"{name}.trying" if self._folder else None

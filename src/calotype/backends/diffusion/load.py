@@ -151,7 +151,7 @@ def _read(spec: ModelSpec, folder: Path, dtype: torch.dtype, **parts: Any) -> An
         )
     except ImportError as error:
         raise MissingExtraError(f"{spec.id} can't be loaded: {_first_line(error)}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except Exception as error:  # a damaged folder fails in as many ways as it has parts
         raise MissingWeightsError(f"{spec.id} can't be loaded: {_first_line(error)}") from error
     for module in pipe.components.values():
         if isinstance(module, nn.Module):
@@ -222,6 +222,9 @@ def _channels_last(pipe: Any) -> None:
 def _hush() -> None:
     """Keep the libraries' bars and notices for themselves."""
     warnings.filterwarnings("ignore", module="(diffusers|transformers|torch)")
+    # It would ask on the terminal whether to run code of the folder: no, at once.
+    dynamic: Any = importlib.import_module("transformers.dynamic_module_utils")
+    dynamic.TIME_OUT_REMOTE_CODE = 0
     libraries: tuple[Any, ...] = (diffusers, transformers)
     for library in libraries:
         library.utils.logging.disable_progress_bar()

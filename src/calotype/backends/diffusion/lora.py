@@ -1,8 +1,11 @@
 """Adapters: from files in many dialects to what is added to each weight."""
 
 import hashlib
+import math
+import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +36,7 @@ class Adapters:
 
     def __init__(self, pipe: Any, parts: Mapping[str, nn.Module], folder: Path | None) -> None:
         self._pipe, self._folder = pipe, folder
-        self._weights = {
-            part: {name for name, _ in module.named_parameters()} for part, module in parts.items()
-        }
+        self._parts = dict(parts)
         self._read: OrderedDict[tuple[str, int], dict[str, Pairs]] = OrderedDict()
 
     def deltas(self, loras: Loras) -> tuple[str, dict[str, Deltas]]:
@@ -92,7 +93,7 @@ class Adapters:
                     return_alphas=True,
                     return_lora_metadata=True,
                 )
-                self._read[key] = self._sorted(id, plain(state), _alphas(tuple(told)))
+                self._read[key] = self._sorted(id, plain(state), read_scales(told))
             except InvalidParameterError:
                 raise
             except Exception as error:  # a file can be wrong in as many ways as there are dialects
@@ -102,21 +103,28 @@ class Adapters:
         self._read.move_to_end(key)
         return self._read[key]
 
-    def _sorted(
-        self, id: str, state: Mapping[str, Tensor], alphas: Mapping[str, float]
-    ) -> dict[str, Pairs]:
+    def _sorted(self, id: str, state: Mapping[str, Tensor], scales: "Scales") -> dict[str, Pairs]:
         """Sort an adapter's tensors by network and weight."""
-        if any("dora_scale" in key or "magnitude" in key for key in state):
-            raise InvalidParameterError(f"loras: {id} is a DoRA adapter, which isn't supported")
+        odd = [key for key in state if f".{DOWN}.weight" not in key and f".{UP}.weight" not in key]
+        if odd:
+            raise InvalidParameterError(
+                f"loras: {id} holds {odd[0]}, and only plain LoRA is supported: DoRA, biases and"
+                " others are not"
+            )
         found: dict[str, Pairs] = {}
         for key, down in state.items():
             stem, marker, _ = key.partition(f".{DOWN}")
             if not marker:
                 continue
+            up = state.get(f"{stem}.{UP}.weight")
             part, weight = self._place(id, stem)
-            up, rank = state[f"{stem}.{UP}.weight"], down.shape[0]
-            alpha = alphas.get(stem, alphas.get(part, rank))
-            found.setdefault(part, {})[weight] = (up.float(), down.float(), alpha / rank)
+            layer = self._parts[part].get_submodule(weight.removesuffix(".weight"))
+            if up is None or not fits(up, down, layer):
+                raise InvalidParameterError(
+                    f"loras: {id} is for another model: its {stem} has another shape"
+                )
+            factor = scales.of(part, stem, down.shape[0])
+            found.setdefault(part, {})[weight] = (up.float(), down.float(), factor)
         if not found:
             raise InvalidParameterError(f"loras: {id} holds nothing that this model can take")
         return found
@@ -124,11 +132,74 @@ class Adapters:
     def _place(self, id: str, stem: str) -> tuple[str, str]:
         """Find the weight that a pair belongs to."""
         part, _, rest = stem.partition(".")
-        names = self._weights.get(part, set())
+        names = (
+            (name for name, _ in self._parts[part].named_modules()) if part in self._parts else ()
+        )
+        known = set(names)
         for name in (rest, rest.removeprefix("text_model."), f"text_model.{rest}"):
-            if f"{name}.weight" in names:
+            if name in known and hasattr(self._parts[part].get_submodule(name), "weight"):
                 return part, f"{name}.weight"
         raise InvalidParameterError(f"loras: {id} is for another model: this one has no {stem}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """What the products of an adapter's pairs are multiplied with."""
+
+    alphas: Mapping[str, float]
+    """By the stem of a pair, or by the network for all of it."""
+    patterns: Mapping[str, Mapping[str, float]]
+    """By network: alphas by the end of a layer's name, as peft writes them."""
+    rooted: frozenset[str]
+    """Networks whose alphas are divided by the root of the rank."""
+
+    def of(self, part: str, stem: str, rank: int) -> float:
+        """Return the factor of a pair.
+
+        Source: Hu et al. 2021 (alpha / rank); Kalajdzievski 2023 (alpha / sqrt(rank)).
+        """
+        alpha = self.alphas.get(stem, self.alphas.get(part, float(rank)))
+        for end, own in self.patterns.get(part, {}).items():
+            if re.search(rf"(?:^|\.){end}$", stem):
+                alpha = own
+        return alpha / (math.sqrt(rank) if part in self.rooted else rank)
+
+
+def read_scales(told: Iterable[Mapping[str, Any] | None]) -> Scales:
+    """Read what a file says of its scales, in the several places where files do."""
+    alphas: dict[str, float] = {}
+    patterns: dict[str, Mapping[str, float]] = {}
+    rooted: set[str] = set()
+    for key, value in (item for part in told for item in (part or {}).items()):
+        part, _, name = key.rpartition(".")
+        match name:
+            case "alpha" | "lora_alpha":
+                alphas[part] = float(value)
+            case "alpha_pattern" if value:
+                patterns[part] = {end: float(alpha) for end, alpha in value.items()}
+            case "use_rslora" if value:
+                rooted.add(part)
+            case "use_dora" if value:
+                raise InvalidParameterError("loras: DoRA isn't supported")
+            case _:
+                pass
+    return Scales(alphas, patterns, frozenset(rooted))
+
+
+def fits(up: Tensor, down: Tensor, layer: nn.Module) -> bool:
+    """Tell whether the product of a pair has the shape of a layer's weight.
+
+    The weight itself may be gone, when the layer was converted.
+    """
+    match layer:
+        case nn.Linear():
+            shape: tuple[int, ...] = (layer.out_features, layer.in_features)
+        case nn.Conv2d():
+            shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
+        case _:
+            return False
+    same_rank = up.shape[1] == down.shape[0] and all(side == 1 for side in up.shape[2:])
+    return same_rank and (up.shape[0], *down.shape[1:]) == shape
 
 
 def plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -162,14 +233,3 @@ def product(up: Tensor, down: Tensor) -> Tensor:
         return up @ down
     kernel = down.shape[2:]
     return (up.flatten(1) @ down.flatten(1)).reshape(up.shape[0], down.shape[1], *kernel)
-
-
-def _alphas(told: tuple[Any, ...]) -> dict[str, float]:
-    """Return the alphas of a file, by the stem of a pair or by the network for all of it."""
-    found: dict[str, float] = {}
-    for part in told:
-        for key, value in (part or {}).items():
-            if key.endswith((".alpha", ".lora_alpha")):
-                stem = key.removesuffix(".lora_alpha").removesuffix(".alpha")
-                found[stem] = float(value)
-    return found

@@ -35,7 +35,7 @@ class Memo:
         """Answer calls of a module from memory where that is possible."""
         original: Forward = module.forward
         # What describes the arguments is the module's own code, whoever stands in for it.
-        described = original if not hasattr(original, "original") else original.original
+        described: Forward = getattr(original, "original", original)
         module.forward = self._wrapped(name, original, described)
 
     def _wrapped(self, name: str, original: Forward, described: Forward) -> Callable[..., Any]:

@@ -54,8 +54,8 @@ class Checker:
         """Run the checker, which blackens what it objects to."""
         images: Any = kwargs["images"] if "images" in kwargs else args[-1]
         kept = images.copy() if hasattr(images, "copy") else images.clone()
-        checked, verdicts = self._original(*args, **kwargs)
+        checked, verdicts, *rest = self._original(*args, **kwargs)
         self._verdicts += [bool(verdict) for verdict in verdicts]
         if self._mode == "black":
-            return checked, verdicts
-        return kept, [False for _ in verdicts]
+            return (checked, verdicts, *rest)
+        return (kept, [False for _ in verdicts], *rest)

@@ -64,6 +64,8 @@ class Seam:
         self.name = name
         self._module, self._engine, self._shelf, self._reload = module, engine, shelf, reload
         self._forward: Forward = module.forward
+        self.original = self._forward
+        """The module's own code, which knows its arguments."""
         self._graph = shelf.find(name)
         self._compiled: OrderedDict[tuple[object, ...], ov.InferRequest] = OrderedDict()
         self._plain: nn.Module | None = None
@@ -73,8 +75,8 @@ class Seam:
         """Why PyTorch runs it after all; empty: it doesn't."""
         if self._graph is not None:
             release(module)
-        elif shelf.was_interrupted(name):
-            self._fall_back("converting it ended the process the last time")
+        elif shelf.is_deadly(name):
+            self._fall_back("converting it ended the process each time")
         elif crashes_converter(module):
             self._fall_back("the converter can't take its kind of blocks")
         elif SIZES in inspect.signature(self._forward).parameters:
