@@ -158,6 +158,58 @@ def test_scales_are_read_as_diffusers_reads_them(
     assert psnr(found, direct(family, tmp_path, pixels, {"mine": 1.0})) > 50
 
 
+def kohya(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Spell an adapter as the trainers that most files come from do."""
+    names = {"unet": "lora_unet", "text_encoder": "lora_te"}
+    spelt: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        stem, _, kind = key.removesuffix(".weight").rpartition(".lora_")
+        part, _, layer = stem.partition(".")
+        name = f"{names[part]}_{layer.replace('.', '_')}"
+        spelt[f"{name}.lora_{'down' if kind == 'A' else 'up'}.weight"] = tensor
+        spelt[f"{name}.alpha"] = torch.tensor(1.0)
+    return spelt
+
+
+def older(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Spell the attention of an adapter as the first releases of diffusers did."""
+    spelt: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        stem, _, kind = key.removesuffix(".weight").rpartition(".lora_")
+        block, _, layer = stem.removesuffix(".0").rpartition(".")
+        if ".attn" in stem:
+            spelt[f"{block}.processor.{layer}_lora.{'down' if kind == 'A' else 'up'}.weight"] = (
+                tensor
+            )
+    return spelt
+
+
+@pytest.mark.parametrize("spell", [kohya, older])
+def test_dialects(
+    spell: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    families: dict[str, Family],
+    tmp_path: Path,
+    pixels: Pixels,
+) -> None:
+    family, whole = families["img2img"], adapter(families["img2img"])
+    unet = {key: tensor for key, tensor in whole.items() if key.startswith("unet.")}
+    save_file(spell(unet), tmp_path / "mine.safetensors")
+    options = Diffusion(engine="torch", loras_dir=tmp_path)
+    backend = load(family.spec, lambda _: b"", Machine(precision="f32", diffusion=options))
+    without = run(backend, family.spec, pixels, **family.parameters)
+    found = run(backend, family.spec, pixels, **family.parameters, loras=["mine"])
+    assert psnr(found, direct(family, tmp_path, pixels, {"mine": 1.0})) > 50
+    assert not np.array_equal(found, without)
+    # The text encoder's half, which diffusers reads of whole files only, beside the newer spelling.
+    save_file(spell(whole), tmp_path / "whole.safetensors")
+    kept = whole if spell is kohya else {k: t for k, t in whole.items() if ".attn" in k}
+    save_file(kept, tmp_path / "newer.safetensors")
+    scale = 1 / RANK if spell is kohya else 1.0
+    found = run(backend, family.spec, pixels, **family.parameters, loras=["whole"])
+    wanted = run(backend, family.spec, pixels, **family.parameters, loras=f"newer:{scale}")
+    assert psnr(found, wanted) > 50
+
+
 def test_what_fails_halfway_is_taken_back(
     backend: DiffusersBackend, families: dict[str, Family], loras: Path, pixels: Pixels
 ) -> None:

@@ -174,7 +174,8 @@ def read_scales(told: Iterable[Mapping[str, Any] | None]) -> Scales:
         part, _, name = key.rpartition(".")
         match name:
             case "alpha" | "lora_alpha":
-                alphas[part] = float(value)
+                # Some name the tensor that it belongs to, others the layer.
+                alphas[spelt(f"{part}.").partition(f".{DOWN}")[0].rstrip(".")] = float(value)
             case "alpha_pattern" if value:
                 patterns[part] = {end: float(alpha) for end, alpha in value.items()}
             case "use_rslora" if value:
@@ -202,29 +203,36 @@ def fits(up: Tensor, down: Tensor, layer: nn.Module) -> bool:
     return same_rank and (up.shape[0], *down.shape[1:]) == shape
 
 
+DIALECTS = (
+    (".lora_linear_layer.", ".lora."),
+    (".processor.", "."),
+    ("_lora.down.", f".{DOWN}."),
+    ("_lora.up.", f".{UP}."),
+    (".lora.down.", f".{DOWN}."),
+    (".lora.up.", f".{UP}."),
+    (".lora_down.", f".{DOWN}."),
+    (".lora_up.", f".{UP}."),
+    (f".{DOWN}.default.", f".{DOWN}."),
+    (f".{UP}.default.", f".{UP}."),
+    (".to_out.lora_", ".to_out.0.lora_"),
+    (".self_attn.to_q.", ".self_attn.q_proj."),
+    (".self_attn.to_k.", ".self_attn.k_proj."),
+    (".self_attn.to_v.", ".self_attn.v_proj."),
+    (".self_attn.to_out.0.", ".self_attn.out_proj."),
+)
+"""What older files write -> what newer ones do, one after the other."""
+
+
+def spelt(name: str) -> str:
+    """Spell the name of an adapter's tensor in the one way that newer files do."""
+    for old, better in DIALECTS:
+        name = name.replace(old, better)
+    return name
+
+
 def plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Spell the names of an adapter's tensors in the one way that newer files do."""
-    replacements = (
-        (".lora_linear_layer.", ".lora."),
-        (".processor.", "."),
-        ("_lora.down.", f".{DOWN}."),
-        ("_lora.up.", f".{UP}."),
-        (".lora.down.", f".{DOWN}."),
-        (".lora.up.", f".{UP}."),
-        (".lora_down.", f".{DOWN}."),
-        (".lora_up.", f".{UP}."),
-        (f".{DOWN}.default.", f".{DOWN}."),
-        (f".{UP}.default.", f".{UP}."),
-        (".to_out.lora_", ".to_out.0.lora_"),
-        (".to_out_lora_", ".to_out.0.lora_"),
-    )
-    named = {}
-    for key, tensor in state.items():
-        new = key
-        for old, better in replacements:
-            new = new.replace(old, better)
-        named[new] = tensor
-    return named
+    """Spell the names of all tensors so."""
+    return {spelt(key): tensor for key, tensor in state.items()}
 
 
 def product(up: Tensor, down: Tensor) -> Tensor:
