@@ -9,11 +9,17 @@ import torch
 
 from calotype.backends.base import Diffusion, Machine
 from calotype.backends.diffusers import load
-from calotype.backends.diffusion.compiled import KeptKernels, compile_blocks, is_compiled
+from calotype.backends.diffusion.compiled import KeptKernels, compile_blocks
 from calotype.domain.image import Pixels
 from calotype.errors import InvalidSettingError
 from diffusion.conftest import Family
 from models import job, psnr
+
+
+def is_compiled(network: torch.nn.Module) -> bool:
+    """Tell whether some block of a network is compiled."""
+    return any(getattr(part, "_compiled_call_impl", None) is not None for part in network.modules())
+
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -4,7 +4,6 @@ Options: ``class`` (of the pipeline); ``native_px`` and ``multiple_px``, where w
 configuration says of its sizes is to be overruled.
 """
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,8 +30,6 @@ from calotype.domain.image import Image, Size
 from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job, Loras
 from calotype.errors import BadOutputError, InvalidParameterError, OutOfMemoryError
-
-logger = logging.getLogger(__name__)
 
 BATCHED = frozenset(
     {
@@ -190,13 +187,14 @@ class DiffusersBackend:
     def _adapt(self, loras: object) -> None:
         """Add adapters to the weights, or take them away again."""
         wanted = loras if isinstance(loras, Loras) and loras.scales else None
-        name, deltas = self._adapters.deltas(wanted) if wanted else ("", {})
+        name = self._adapters.name(wanted) if wanted else ""
         if name == self._adapted:
             return
         if wanted and self._machine.diffusion.offload == "sequential" and self.device == "gpu":
             raise InvalidParameterError(
                 "loras can't be used while layers are offloaded: diffusion_offload is sequential"
             )
+        deltas = self._adapters.deltas(wanted) if wanted else {}
         self._adapted = None
         seams = {seam.name: seam for seam in self._loaded.seams}
         for network, addition in self._additions.items():

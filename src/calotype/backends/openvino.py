@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
 KEPT_S = 60 * 86400
-"""Compiled networks that were not used for this long are deleted."""
+"""Compiled or converted networks that were not used for this long are deleted."""
 PROBE_CHANNELS, PROBE_PX, PROBE_LAYERS, PROBE_RUNS = 64, 96, 6, 5
 
 

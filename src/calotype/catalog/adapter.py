@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from calotype.domain.lora import lora_file
 from calotype.domain.request import Loras, ParamValue
-
-SUFFIX = ".safetensors"
 
 
 def adapters_stamp(folder: Path, values: Mapping[str, ParamValue]) -> str:
@@ -24,7 +23,7 @@ def adapters_stamp(folder: Path, values: Mapping[str, ParamValue]) -> str:
     stamps = []
     for adapter, _ in loras.scales:
         try:
-            stat = (folder / f"{adapter}{SUFFIX}").stat()
+            stat = lora_file(folder, adapter).stat()
             stamps.append(f"{stat.st_size}:{stat.st_mtime_ns}")
         except OSError:  # the backend says that there is none
             stamps.append("absent")

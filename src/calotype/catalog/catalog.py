@@ -66,9 +66,14 @@ class Catalog:
         if not name:
             return self._default
         if (spec := self._names.get(name)) is None:
-            # Clients match this text: nothing may come before or after it.
-            raise UnknownModelError(f"Model {printable(name, _NAME_CHARS)} does not exist")
+            raise unknown_model(name)
         return spec
+
+
+def unknown_model(name: str) -> UnknownModelError:
+    """Return what is told of a model that isn't there."""
+    # Clients match this text: nothing may come before or after it.
+    return UnknownModelError(f"Model {printable(name, _NAME_CHARS)} does not exist")
 
 
 def build_catalog(

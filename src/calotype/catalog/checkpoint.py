@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from calotype.catalog.diffusion import (
-    INDEX,
     PICKLES,
     WEIGHTS,
     check_call,
     check_components,
-    components,
     image_class,
 )
+from calotype.domain.diffusion import INDEX, components
 from calotype.errors import InvalidCatalogError
 
 HALF = "fp16"

@@ -9,9 +9,10 @@ from typing import Literal
 
 from calotype.catalog import signature
 from calotype.catalog.checkpoint import check_pipeline, needed_files
-from calotype.catalog.diffusion import INDEX, PICKLES, WEIGHTS, read_index
+from calotype.catalog.diffusion import PICKLES, WEIGHTS, read_index
 from calotype.catalog.hub import RemoteFile, Repository
 from calotype.catalog.schema import is_model_id
+from calotype.domain.diffusion import INDEX
 from calotype.errors import InvalidCatalogError, MissingExtraError, MissingWeightsError
 
 Kind = Literal["network", "pipeline", "adapter"]

@@ -1,18 +1,23 @@
 """A folder with a ``model_index.json``, as diffusers saves pipelines, as a model."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from calotype.catalog import signature
 from calotype.catalog.schema import build_model, user_file
 from calotype.catalog.signature import Signature
 from calotype.catalog.table import Table
-from calotype.domain.diffusion import GIVEN, PARAMETERS, REQUIRED, mapping
+from calotype.domain.diffusion import (
+    GIVEN,
+    INDEX,
+    PARAMETERS,
+    REQUIRED,
+    components,
+    mapping,
+)
 from calotype.domain.model import ModelSpec
 from calotype.errors import InvalidCatalogError
-
-INDEX = "model_index.json"
 
 IMAGE_CLASSES: Mapping[str, str] = {
     "FluxPipeline": "FluxImg2ImgPipeline",
@@ -118,16 +123,6 @@ def check_components(index: Mapping[str, object]) -> None:
             raise InvalidCatalogError(
                 f"its {name} needs code from its own repository, which is never run"
             )
-
-
-def components(index: Mapping[str, object]) -> Iterator[tuple[str, str, str]]:
-    """Yield the parts of a pipeline: folder, library, class."""
-    for name, value in index.items():
-        if name.startswith("_") or not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004
-            continue
-        library, kind = value
-        if isinstance(library, str) and isinstance(kind, str):
-            yield name, library, kind
 
 
 def check_call(name: str) -> None:

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from calotype.catalog.diffusion import INDEX, describe_pipeline
+from calotype.catalog.diffusion import describe_pipeline
 from calotype.catalog.schema import build_model, is_model_id, user_file
 from calotype.catalog.table import Table, read_toml
+from calotype.domain.diffusion import INDEX
 from calotype.domain.model import ModelSpec, WeightFile
 from calotype.errors import InvalidCatalogError
 

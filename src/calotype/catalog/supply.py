@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from calotype.catalog import delivery, hub
-from calotype.catalog.catalog import Catalog
+from calotype.catalog.catalog import Catalog, unknown_model
 from calotype.catalog.choice import choose
 from calotype.catalog.scan import scan_models_dir
 from calotype.catalog.schema import is_model_id
 from calotype.domain.model import ModelSpec
-from calotype.domain.text import printable
 from calotype.errors import (
     CalotypeError,
     ForbiddenError,
@@ -104,7 +103,7 @@ class Supply:
             CalotypeError: it can't be fetched, or can't be served.
         """
         if id.count("/") != 1 or not is_model_id(id):
-            raise unknown(id)
+            raise unknown_model(id)
         self._check(id)
         if (task := self._running.get(id)) is None:
             if len(self._running) >= MAX_WAITING:
@@ -115,7 +114,7 @@ class Supply:
             task.add_done_callback(lambda _: self._running.pop(id, None))
         await asyncio.wait((task,), timeout=patience_s)
         if not task.done():
-            text = f"Model {printable(id, 200)} is currently loading"
+            text = f"Model {id} is currently loading"
             raise ModelLoadingError(text, retry_after_s=ESTIMATE_S)
         self._check(id)
         return self._catalog.get(id)
@@ -129,7 +128,7 @@ class Supply:
                 self._catalog.add(await _on_a_thread(deliver))
             self._catalog.get(id)
         except UnknownModelError:
-            self._remember(id, unknown(id))
+            self._remember(id, unknown_model(id))
         except CalotypeError as error:
             logger.warning("%s can't be fetched: %s", id, error)
             self._remember(id, error)
@@ -170,8 +169,3 @@ async def _on_a_thread(work: Callable[[], Made]) -> Made:
 
     threading.Thread(target=run, name="supply", daemon=True).start()
     return await answer
-
-
-def unknown(id: str) -> UnknownModelError:
-    """Return what is told of a model that nobody has; clients match its text."""
-    return UnknownModelError(f"Model {printable(id, 200)} does not exist")

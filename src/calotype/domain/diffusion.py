@@ -1,9 +1,12 @@
 """The one table between our parameters and those of diffusers' pipelines."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from calotype.domain.model import ParamType
+
+INDEX = "model_index.json"
+"""What makes a folder a pipeline."""
 
 Defaults = Mapping[str, object]
 """What a pipeline's call takes: name -> default; ``REQUIRED`` where there is none."""
@@ -55,3 +58,13 @@ def guidance_name(defaults: Defaults) -> str:
     """Name the parameter of ours that turns the negative prompt on; empty: there is none."""
     names = mapping(defaults)
     return next((name for name in ("true_cfg_scale", "guidance_scale") if name in names), "")
+
+
+def components(index: Mapping[str, object]) -> Iterator[tuple[str, str, str]]:
+    """Yield the parts of a pipeline: folder, library, class."""
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004
+            continue
+        library, kind = value
+        if isinstance(library, str) and isinstance(kind, str):
+            yield name, library, kind

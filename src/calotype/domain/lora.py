@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from calotype.domain.request import Loras
 from calotype.domain.text import show_value
 from calotype.errors import InvalidParameterError
 
+SUFFIX = ".safetensors"
+"""Of an adapter's file."""
 MAX_LORAS = 8
 """Adapters in one request."""
 MAX_SCALE = 10.0
@@ -41,6 +44,11 @@ def parse_loras(name: str, raw: object) -> Loras:
     if len(set(ids)) < len(ids):
         raise InvalidParameterError(f"{name} must name each adapter once, got {show_value(ids)}")
     return Loras(loras)
+
+
+def lora_file(folder: Path, id: str) -> Path:
+    """Return where an adapter's file is, if it is there; a validated id leads nowhere else."""
+    return folder / f"{id}{SUFFIX}"
 
 
 def _lora(name: str, part: object) -> tuple[str, float]:

@@ -251,8 +251,7 @@ def _original_steps(pipe: Any) -> int | None:
 
 def _native_px(pipe: Any) -> int:
     """Return the side of the pictures that a network was trained on."""
-    network = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-    sample = getattr(getattr(network, "config", None), "sample_size", None)
+    sample = (_config(pipe, "unet") or _config(pipe, "transformer")).get("sample_size")
     side = max(sample) if isinstance(sample, list | tuple) else sample
     return int(side or 128) * _latent_px(pipe)
 
@@ -268,16 +267,14 @@ def _multiple_px(pipe: Any) -> int:
     """Return what both sides must be multiples of, so that no layer has to round."""
     if (fixed := MULTIPLES.get(type(pipe).__name__)) is not None:
         return fixed
-    blocks = getattr(getattr(getattr(pipe, "unet", None), "config", None), "down_block_types", None)
-    if blocks:
+    if blocks := _config(pipe, "unet").get("down_block_types"):
         return int(_latent_px(pipe) * 2 ** (len(blocks) - 1))
-    processor = getattr(pipe, "image_processor", None)
-    factor = getattr(getattr(processor, "config", None), "vae_scale_factor", 8)
+    factor = _config(pipe, "image_processor").get("vae_scale_factor", 8)
     return int(max(factor, 2 * _latent_px(pipe)))
 
 
 def _longest_px(pipe: Any) -> float:
     """Return the longest side for which a network knows places; infinity where it has no table."""
-    config: Any = getattr(getattr(pipe, "transformer", None), "config", None)
-    places = getattr(config, "pos_embed_max_size", None)
-    return float(places * config.patch_size * _latent_px(pipe)) if places else math.inf
+    config = _config(pipe, "transformer")
+    places = config.get("pos_embed_max_size")
+    return float(places * config["patch_size"] * _latent_px(pipe)) if places else math.inf

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from calotype.atomic import write_atomically
 
@@ -50,9 +49,7 @@ class KeptKernels:
             return False
         try:
             found = torch.compiler.load_cache_artifacts(self._file.read_bytes())
-        except (
-            Exception
-        ) as error:  # a format of torch's own; anything wrong with it is as good as none
+        except Exception as error:  # anything wrong with torch's own format is as good as none
             logger.warning("compiled kernels are unusable, compiling anew: %r", error)
             return False
         return found is not None
@@ -67,8 +64,3 @@ class KeptKernels:
             write_atomically(self._file, made[0])
         except OSError as error:
             logger.warning("compiled kernels were not kept for the next start: %s", error)
-
-
-def is_compiled(network: nn.Module) -> bool:
-    """Tell whether some block of a network is compiled."""
-    return any(getattr(part, "_compiled_call_impl", None) is not None for part in network.modules())

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 
 from calotype.backends.diffusion.forward import Call, Forward, join_call, take_apart
 from calotype.backends.diffusion.rewrite import VERSION, rewritten
+from calotype.backends.openvino import KEPT_S
 
 logger = logging.getLogger(__name__)
 
 DEADLY_TRIES = 2
 """Conversions that ended their process before the network is left alone."""
-KEPT_S = 60 * 86400
-"""Converted networks that were not used for this long are deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,12 @@ from calotype.backends.base import Machine
 from calotype.backends.diffusion.graph import Shelf
 from calotype.backends.diffusion.seam import Seam, lay_channels_last, release
 from calotype.backends.openvino import Engine
+from calotype.domain.diffusion import INDEX, components
 from calotype.domain.model import Device, ModelSpec
 from calotype.errors import InvalidSettingError, MissingExtraError, MissingWeightsError
 
 logger = logging.getLogger(__name__)
 
-INDEX = "model_index.json"
 DENOISERS = ("unet", "transformer")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 PICTURE_ENCODER = "vae.encoder"
@@ -170,9 +170,7 @@ def _make_ready(module: nn.Module) -> None:
 
 def _components(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Yield name, library and class of a pipeline's parts."""
-    for name, value in json.loads((folder / INDEX).read_bytes()).items():
-        if isinstance(value, list) and all(isinstance(word, str) for word in value):
-            yield name, value[0], value[1]
+    return components(json.loads((folder / INDEX).read_bytes()))
 
 
 def _class(library: str, kind: str) -> Any:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from calotype.backends.diffusion.adapter import Deltas
+from calotype.domain.lora import SUFFIX, lora_file
 from calotype.domain.request import Loras
 from calotype.errors import InvalidParameterError
 
-SUFFIX = ".safetensors"
 UP, DOWN = "lora_B", "lora_A"
 KEPT_FILES = 4
 """Adapters whose content stays in memory."""
@@ -36,48 +36,47 @@ class Adapters:
 
     def __init__(self, pipe: Any, parts: Mapping[str, nn.Module], folder: Path | None) -> None:
         self._pipe, self._folder = pipe, folder
-        self._parts = dict(parts)
+        self._layers = {part: dict(module.named_modules()) for part, module in parts.items()}
         self._read: OrderedDict[tuple[str, int], dict[str, Pairs]] = OrderedDict()
 
-    def deltas(self, loras: Loras) -> tuple[str, dict[str, Deltas]]:
-        """Return what adapters add.
+    def name(self, loras: Loras) -> str:
+        """Return a name that is equal only for equal additions.
 
-        Returns:
-            A name that is equal only for equal additions, and by network what is added to it.
+        Raises:
+            InvalidParameterError: there is no such adapter.
+        """
+        name = hashlib.blake2b(digest_size=16)
+        for adapter, scale in loras.scales:
+            stamp = self._find(adapter).stat().st_mtime_ns
+            name.update(f"{adapter} {stamp} {scale}\n".encode())
+        return name.hexdigest()
+
+    def deltas(self, loras: Loras) -> dict[str, Deltas]:
+        """Return what adapters add, by network; as large as what it is added to.
 
         Raises:
             InvalidParameterError: there is no such adapter, or it isn't one for this model.
         """
-        name = hashlib.blake2b(digest_size=16)
         sums: dict[str, dict[str, Tensor]] = {}
         for adapter, scale in loras.scales:
             path = self._find(adapter)
-            stamp = path.stat().st_mtime_ns
-            name.update(f"{adapter} {stamp} {scale}\n".encode())
-            for part, pairs in self._pairs(adapter, path, stamp).items():
+            for part, pairs in self._pairs(adapter, path, path.stat().st_mtime_ns).items():
                 total = sums.setdefault(part, {})
                 for weight, (up, down, factor) in pairs.items():
                     delta = product(up, down) * (factor * scale)
                     total[weight] = total[weight] + delta if weight in total else delta
-        return name.hexdigest() if sums else "", dict(sums)
+        return dict(sums)
 
     def _find(self, id: str) -> Path:
         """Find an adapter's file; the id was checked to be no path out of the folder."""
-        found = self._folder / f"{id}{SUFFIX}" if self._folder else None
+        found = lora_file(self._folder, id) if self._folder else None
         if found is not None and found.is_file():
             return found
-        there = ", ".join(self._names()) or "none"
+        there = ", ".join(names(self._folder)) or "none"
         raise InvalidParameterError(
             f"loras: there is no adapter {id} on this server; there are: {there}. `calotype pull"
             f" {id}` may fetch it"
         )
-
-    def _names(self) -> Iterator[str]:
-        """Yield the ids of a few adapters that are there."""
-        files = sorted(self._folder.rglob(f"*{SUFFIX}")) if self._folder else []
-        for path in files[:_SHOWN]:
-            assert self._folder is not None  # noqa: S101  there are files
-            yield path.relative_to(self._folder).as_posix().removesuffix(SUFFIX)
 
     def _pairs(self, id: str, path: Path, stamp: int) -> dict[str, Pairs]:
         """Read a file, or remember what was read."""
@@ -117,28 +116,24 @@ class Adapters:
             if not marker:
                 continue
             up = state.get(f"{stem}.{UP}.weight")
-            part, weight = self._place(id, stem)
-            layer = self._parts[part].get_submodule(weight.removesuffix(".weight"))
-            if up is None or not fits(up, down, layer):
+            part, layer = self._place(id, stem)
+            if up is None or not fits(up, down, self._layers[part][layer]):
                 raise InvalidParameterError(
                     f"loras: {id} is for another model: its {stem} has another shape"
                 )
             factor = scales.of(part, stem, down.shape[0])
-            found.setdefault(part, {})[weight] = (up.float(), down.float(), factor)
+            found.setdefault(part, {})[f"{layer}.weight"] = (up.float(), down.float(), factor)
         if not found:
             raise InvalidParameterError(f"loras: {id} holds nothing that this model can take")
         return found
 
     def _place(self, id: str, stem: str) -> tuple[str, str]:
-        """Find the weight that a pair belongs to."""
+        """Find the network and the layer that a pair belongs to."""
         part, _, rest = stem.partition(".")
-        names = (
-            (name for name, _ in self._parts[part].named_modules()) if part in self._parts else ()
-        )
-        known = set(names)
+        layers = self._layers.get(part, {})
         for name in (rest, rest.removeprefix("text_model."), f"text_model.{rest}"):
-            if name in known and hasattr(self._parts[part].get_submodule(name), "weight"):
-                return part, f"{name}.weight"
+            if hasattr(layers.get(name), "weight"):
+                return part, name
         raise InvalidParameterError(f"loras: {id} is for another model: this one has no {stem}")
 
 
@@ -201,6 +196,12 @@ def fits(up: Tensor, down: Tensor, layer: nn.Module) -> bool:
             return False
     same_rank = up.shape[1] == down.shape[0] and all(side == 1 for side in up.shape[2:])
     return same_rank and (up.shape[0], *down.shape[1:]) == shape
+
+
+def names(folder: Path | None) -> list[str]:
+    """Return the ids of a few adapters that are there."""
+    files = sorted(folder.rglob(f"*{SUFFIX}")) if folder else []
+    return [f.relative_to(folder).as_posix().removesuffix(SUFFIX) for f in files[:_SHOWN] if folder]
 
 
 DIALECTS = (
