@@ -48,12 +48,13 @@ class Choice:
     kind: Kind
     id: str
     files: Files
-    """By the path that each gets in the models folder."""
+    """By the path that each gets in the models folder; an adapter's may lead elsewhere."""
 
     @property
     def place(self) -> str:
         """Its path in the models folder, without a suffix."""
-        return f"{ADAPTERS}/{self.id}" if self.kind == "adapter" else self.id
+        file = next(iter(self.files))
+        return file.removesuffix(WEIGHTS) if self.kind == "adapter" else self.id
 
 
 def choose(
@@ -62,6 +63,7 @@ def choose(
     pattern: str = "",
     *,
     lora: bool = False,
+    adapters_dir: str = ADAPTERS,
 ) -> tuple[Choice, ...]:
     """Pick what can be served, and name it.
 
@@ -72,6 +74,7 @@ def choose(
         read: returns a small file's content.
         pattern: take only networks or adapters whose file's name matches, e.g. ``*x4*``.
         lora: take an adapter, whatever else there is.
+        adapters_dir: where adapters go: absolute, or inside the models folder.
 
     Raises:
         MissingExtraError: it is a pipeline, and diffusers isn't installed.
@@ -81,7 +84,9 @@ def choose(
     adapters = _adapters(repository, named, pattern, lora=lora)
     choices: tuple[Choice, ...]
     if lora or (adapters and INDEX not in named):
-        choices = (_adapter(repository, named, adapters, pattern),)
+        found = _adapter_file(repository, named, adapters, pattern)
+        target = f"{adapters_dir}/{repository.id}{WEIGHTS}"
+        choices = (Choice(kind="adapter", id=repository.id, files={target: named[found]}),)
     elif INDEX in named and not pattern:
         choices = (_pipeline(repository, named, read),)
     else:
@@ -119,8 +124,8 @@ def _adapters(repository: Repository, named: Files, pattern: str, *, lora: bool)
     return [name for name in found if "/" not in name] if ADAPTER_TAG in repository.tags else []
 
 
-def _adapter(repository: Repository, named: Files, found: list[str], pattern: str) -> Choice:
-    """Make the choice of one adapter."""
+def _adapter_file(repository: Repository, named: Files, found: list[str], pattern: str) -> str:
+    """Return the name of the one file that is the adapter."""
     if len(found) > 1:
         raise MissingWeightsError(
             f"{repository.id} holds several adapters, of which --file chooses one:"
@@ -128,8 +133,7 @@ def _adapter(repository: Repository, named: Files, found: list[str], pattern: st
         )
     if not found:
         raise MissingWeightsError(_no_adapter(repository.id, named, pattern))
-    target = f"{ADAPTERS}/{repository.id}{WEIGHTS}"
-    return Choice(kind="adapter", id=repository.id, files={target: named[found[0]]})
+    return found[0]
 
 
 def _networks(repository: Repository, named: Files, pattern: str) -> tuple[Choice, ...]:

@@ -96,7 +96,7 @@ def _move(choice: Choice, here: Mapping[str, Path], folder: Path) -> None:
         target = folder / path
         if here[path] != target:
             target.parent.mkdir(parents=True, exist_ok=True)
-            here[path].replace(target)
+            shutil.move(here[path], target)  # it may be another disk
 
 
 def _install(

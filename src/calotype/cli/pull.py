@@ -107,7 +107,8 @@ def _fetch(settings: Settings, wish: _Wish, *, quiet: bool) -> list[str]:
     folder, say = settings.models_path, _sayer(quiet=quiet)
     repository = hub.look_up(wish.name, wish.revision)
     read = partial(delivery.read, repository, folder=folder)
-    choices = choose(repository, read, wish.pattern, lora=wish.lora)
+    adapters_dir = str(settings.loras_path.absolute())
+    choices = choose(repository, read, wish.pattern, lora=wish.lora, adapters_dir=adapters_dir)
     delivery.fetch(repository, choices, folder, say)
     for choice in choices:
         if choice.kind == "adapter":

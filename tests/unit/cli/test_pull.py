@@ -142,6 +142,20 @@ def test_an_adapter_of_the_hub(
     assert tried == []
 
 
+def test_an_adapter_goes_where_adapters_are_looked_for(
+    invoke: Invoke, served: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.files, served.tags = {"pixel.safetensors": b"up and down"}, ["lora"]
+    monkeypatch.setenv("CALOTYPE_LORAS_DIR", str(home / "elsewhere"))
+    assert invoke("pull", "acme/nets").exit_code == 0
+    assert (home / "elsewhere/acme/nets.safetensors").read_bytes() == b"up and down"
+    assert "licence" in (home / "elsewhere/acme/nets.toml").read_text()
+    assert not (home / "data/models/loras").exists()
+    served.fetched()
+    assert invoke("pull", "acme/nets").exit_code == 0
+    assert served.fetched() == [], "it is there already"
+
+
 def test_a_file_that_is_said_to_be_an_adapter(invoke: Invoke, home: Path, served: Hub) -> None:
     served.files = {"v1.safetensors": b"one", "v2.safetensors": b"two"}
     assert "--lora fetches it" in invoke("pull", "acme/nets").stderr
