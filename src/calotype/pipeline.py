@@ -128,8 +128,8 @@ class Pipeline:
         async def compute() -> tuple[Entry, Outcome]:
             self.runner.check()
             inputs = await self.codec.decode(model, request.upload, values, formats)
-            job = request.job(model, values, inputs.image, inputs.images)
-            outcome = await self.runner.submit(job)
+            job = request.job(model, inputs.params, inputs.image, inputs.images)
+            outcome = Outcome(image=job.image) if inputs.is_done else await self.runner.submit(job)
             file = await self.codec.encode(model, inputs, outcome.image, values, formats)
             entry = Entry(
                 body=file.body,
@@ -137,7 +137,7 @@ class Pipeline:
                 etag=file.etag,
                 seed=seed,
                 notes=(*request.hooks.notes, *file.notes),
-                facts=request.hooks.facts,
+                facts={**request.hooks.facts, **file.facts},
             )
             await self.cache.put(key, entry)
             return entry, outcome

@@ -53,6 +53,8 @@ class Family:
     def parameters(self) -> dict[str, Any]:
         """What a request for it sends, but for pictures."""
         wanted: dict[str, Any] = {"num_inference_steps": 4, "seed": 7}
+        if self.spec.param("mask_blur"):
+            wanted["mask_blur"] = 0
         if self.spec.param("prompt"):
             wanted["prompt"] = PROMPT
         if self.spec.param("strength"):
@@ -67,6 +69,7 @@ class Family:
     def direct(self, pixels: Pixels, **changes: Any) -> Pixels:
         """Return what diffusers itself makes of a picture, with the same arguments."""
         arguments = self.parameters | changes
+        arguments.pop("mask_blur", None)
         generator = torch.Generator().manual_seed(arguments.pop("seed"))
         cls = getattr(diffusers, str(self.spec.options["class"]))
         pipe = cls.from_pretrained(self.folder, dtype=torch.float32)
@@ -82,7 +85,10 @@ class Family:
         with torch.inference_mode():
             result = pipe(generator=generator, **arguments)
         answer: Pixels = np.array(result.images[0])
-        return answer
+        if not self.images:
+            return answer
+        repainted = self.images["mask_image"] > 127
+        return np.where(repainted, answer, pixels)
 
 
 def hole(height: int, width: int) -> Pixels:

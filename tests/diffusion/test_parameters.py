@@ -61,7 +61,7 @@ async def test_every_parameter_changes_the_picture(
     family = families[name]
     for param in family.spec.params:
         if param.name not in OTHER:
-            assert param.name in {"mask_image", "loras"}, "has a test of its own"
+            assert param.name in {"mask_image", "mask_blur", "loras"}, "has a test of its own"
             continue
         beside = TOGETHER.get((name, param.name), {}) | NEEDED.get((name, param.name), {})
         before = shown(await ask(server, family, pixels, **beside))

@@ -150,20 +150,10 @@ class DiffusersBackend:
             del self._pipe.progress_bar  # which holds on to the jobs
         if self._prepared:
             self._checker.report(jobs)
-        images = [
-            self._image(job, image) for job, image in zip(jobs, _pictures(result), strict=True)
-        ]
+        images = [_image(made) for made in _pictures(result)]
         for job, image in zip(jobs, images, strict=True):
             self._note(job, size, image)
         return images
-
-    def _image(self, job: Job, picture: object) -> Image:
-        """Turn what a pipeline gives into an image."""
-        pixels = np.array(picture.convert("RGB"))  # type: ignore[attr-defined]
-        masked = "mask_image" in self._interface.defaults and "mask_image" not in job.images
-        filled = masked and job.image.alpha is not None
-        opaque = np.full(pixels.shape[:2], 255, np.uint8) if filled else None
-        return Image(pixels, opaque)
 
     def _note(self, job: Job, size: Size, image: Image) -> None:
         """Say what was rounded, and what had no effect."""
@@ -204,6 +194,11 @@ class DiffusersBackend:
             else:
                 addition.put(added)
         self._adapted = self.memo.weights = name
+
+
+def _image(picture: object) -> Image:
+    """Turn what a pipeline gives into an image."""
+    return Image(np.array(picture.convert("RGB")))  # type: ignore[attr-defined]
 
 
 def _pictures(result: object) -> Sequence[object]:

@@ -168,6 +168,8 @@ def _parameters(found: Signature, names: str) -> dict[str, dict[str, object]]:
             table["default"] = default
         limits = {"minimum": known.minimum, "maximum": known.maximum}
         tables[ours] = table | {key: value for key, value in limits.items() if value is not None}
+    if "mask_image" in tables:
+        tables["mask_blur"] = {"type": "integer", "minimum": 0, "maximum": 255, "default": 8}
     if "generator" in found.defaults:
         tables["seed"] = {"type": "integer"}
     if found.takes_loras:

@@ -44,12 +44,19 @@ def trial_parameters(spec: ModelSpec, pixels: NDArray[np.uint8]) -> dict[str, ob
     parameters: dict[str, object] = {}
     for param in spec.params:
         if param.name == "mask_image":
-            parameters[param.name] = np.full_like(pixels, 255)
+            parameters[param.name] = _half(pixels)
         elif param.name in quick and not param.choices:
             parameters[param.name] = _within(param, quick[param.name])
         elif param.required:
             parameters[param.name] = _value(param, pixels)
     return parameters
+
+
+def _half(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a mask of the right half."""
+    mask = np.zeros_like(pixels)
+    mask[:, pixels.shape[1] // 2 :] = 255
+    return mask
 
 
 def _value(param: ParamSpec, pixels: NDArray[np.uint8]) -> object:

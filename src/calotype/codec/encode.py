@@ -75,6 +75,12 @@ def unrepresentable(image: Image, format: ImageFormat) -> str | None:
     return None
 
 
+def keeps_pixels(format: ImageFormat, options: EncodeOptions) -> bool:
+    """Tell whether what is written is what will be read, bit for bit."""
+    lossless = options.webp_quality == _LOSSLESS_QUALITY
+    return format == "png" or (format == "webp" and lossless)
+
+
 def fitting(formats: Sequence[ImageFormat], size: Size) -> ImageFormat:
     """Return the first format that can hold a picture of that size.
 

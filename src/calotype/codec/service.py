@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from calotype.codec.decode import FileFormat, Header, decode, sniff
-from calotype.codec.encode import EncodeOptions, encode, fitting, unrepresentable
+from calotype.codec.encode import EncodeOptions, encode, fitting, keeps_pixels, unrepresentable
+from calotype.codec.mask import PARAM, Region, cut_out, find_region, put_back, unchanged_share
 from calotype.codec.metadata import Metadata
 from calotype.codec.resize import resize, resize_plane
 from calotype.domain.image import Image, Size
@@ -17,6 +18,9 @@ from calotype.errors import BadImageError, PayloadTooLargeError
 OWN_FORMATS: dict[FileFormat, ImageFormat] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
 """What an input's own format is answered as; the rest become PNG."""
 
+
+UNCHANGED = "unchanged-pixels"
+"""Name of the fact that tells which share of the pixels is the input's own."""
 
 COMPUTED_BITS = 8
 """Per sample, in every model so far."""
@@ -34,11 +38,23 @@ class Limits:
 class Inputs:
     """Everything decoded that a job needs."""
 
+    original: Image
+    """The upload."""
     image: Image
+    """What of it the network gets: all, or a cut-out around the mask."""
     images: Mapping[str, Image]
+    params: Mapping[str, ParamValue]
+    """What the network is to be told."""
+    region: Region | None
+    """Where a mask says that the picture is repainted."""
     metadata: Metadata | None
     notes: tuple[str, ...] = ()
-    """What of the upload is not in ``image``."""
+    """What of the upload is not in ``original``."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to compute: the mask is empty."""
+        return self.region is not None and self.region.is_empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +67,8 @@ class Encoded:
     """Digest of the body, without quotes."""
     notes: tuple[str, ...]
     """What the format could not hold."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else is to be said of it, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +125,18 @@ class Codec:
             for name, value in values.items()
             if isinstance(value, bytes)
         }
+        region = await asyncio.to_thread(find_region, model, decoded.image, images, values)
+        image = decoded.image
+        if region is not None and not region.is_empty:
+            image, images[PARAM] = cut_out(image, region)
+            # The size is that of the whole picture, which the network doesn't see.
+            values = {name: value for name, value in values.items() if name != "target_size"}
         return Inputs(
-            image=decoded.image,
+            original=decoded.image,
+            image=image,
             images=images,
+            params=values,
+            region=region,
             metadata=decoded.metadata,
             notes=tuple(_reductions(decoded.header)),
         )
@@ -133,13 +160,22 @@ class Codec:
         values: Mapping[str, ParamValue],
         formats: tuple[ImageFormat, ...],
     ) -> Encoded:
-        image = finished(inputs.image, pixels, values, model.scale)
+        original, region = inputs.original, inputs.region
+        whole = pixels if region is None else put_back(original, pixels, region)
+        image = finished(original, whole, values, model.scale)
         chosen = fitting(formats, image.size)
         lost = unrepresentable(image, chosen)
+        if region is not None and not keeps_pixels(chosen, self.options):
+            lost = f"{lost or f'{chosen} changes every pixel a little'}; output_format png doesn't"
         body = encode(image, chosen, self.options, inputs.metadata)
-        etag = hashlib.blake2b(body, digest_size=16).hexdigest()
-        notes = (*inputs.notes, f"output; {lost}") if lost else inputs.notes
-        return Encoded(body=body, format=chosen, etag=etag, notes=notes)
+        share = None if region is None else unchanged_share(original, image)
+        return Encoded(
+            body=body,
+            format=chosen,
+            etag=hashlib.blake2b(body, digest_size=16).hexdigest(),
+            notes=(*inputs.notes, f"output; {lost}") if lost else inputs.notes,
+            facts={} if share is None else {UNCHANGED: f"{share:.6g}"},
+        )
 
     def _decode_parameter(self, name: str, upload: bytes) -> Image:
         """Decode an image parameter; errors name it."""

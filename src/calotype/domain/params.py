@@ -20,7 +20,7 @@ KNOWN: Mapping[str, str] = {
     "height": "Height of the result in pixels, together with width; the same as target_size.",
     "image_guidance_scale": "How closely the result follows the input picture.",
     "loras": "Adapters to add: a list of {id, scale}, or text such as acme/pixel:0.8,acme/ink.",
-    "mask_blur": "Pixels over which the edge of the mask is softened.",
+    "mask_blur": "Pixels around the mask over which the repainted fades into the picture.",
     "mask_image": "Picture of what to repaint, base64-encoded: white is repainted.",
     "negative_prompt": "What the result must not show.",
     "noise_level": "Noise added to the picture before it is enlarged; more invents more detail.",

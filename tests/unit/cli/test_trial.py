@@ -33,10 +33,12 @@ def test_limits_are_kept() -> None:
     assert isinstance(given["num_inference_steps"], int)
 
 
-def test_all_of_the_picture_is_repainted() -> None:
+def test_half_of_the_picture_is_repainted() -> None:
     """A mask is optional, because a transparent picture needs none; the trial's isn't."""
-    mask = _given(_param("mask_image", "image"))["mask_image"]
-    assert np.array_equal(np.asarray(mask), np.full_like(PIXELS, 255))
+    mask = np.asarray(_given(_param("mask_image", "image"))["mask_image"])
+    assert mask.shape == PIXELS.shape
+    assert mask.mean() == 127.5
+    assert mask[:, -1].min() == 255
 
 
 def test_whatever_else_is_required() -> None:

@@ -12,12 +12,11 @@ import torch
 
 from calotype.backends.diffusion.size import work_size
 from calotype.domain.diffusion import REQUIRED, guidance_name, mapping
-from calotype.domain.image import Plane, Size
+from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import Job
 from calotype.errors import InvalidParameterError
 
-OPAQUE = 255
 SHARED = (
     "num_inference_steps",
     "strength",
@@ -200,26 +199,8 @@ def picture(job: Job, size: Size) -> PIL.Image.Image:
 
 
 def mask(job: Job, size: Size) -> PIL.Image.Image:
-    """Return what to repaint: the mask, or where the picture is transparent.
-
-    Raises:
-        InvalidParameterError: there is neither, or the mask is of another size than the picture.
-    """
-    given, alpha = job.images.get("mask_image"), job.image.alpha
-    if given is None and alpha is None:
-        raise InvalidParameterError(
-            "mask_image is required: white is repainted; a picture with transparency needs none"
-        )
-    if given is not None and given.size != job.image.size:
-        raise InvalidParameterError(
-            f"mask_image must be of the picture's size {job.image.size}, got {given.size}"
-        )
-    plane: Plane
-    if given is not None:
-        plane = given.pixels[:, :, 0]
-    else:
-        plane = np.subtract(OPAQUE, alpha, dtype=np.uint8)  # type: ignore[arg-type]
-    image = PIL.Image.fromarray(np.ascontiguousarray(plane), "L")
+    """Return what to repaint, at a size: 255 is, 0 isn't."""
+    image = PIL.Image.fromarray(np.ascontiguousarray(job.images["mask_image"].pixels[:, :, 0]), "L")
     return _resized(image, size, PIL.Image.Resampling.NEAREST)
 
 
