@@ -133,7 +133,7 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
         runner=pool,
         codec=codec,
         kind=_kind(settings),
-        stamp=partial(adapters_stamp, settings.loras_path),
+        stamp=lambda stage: adapters_stamp(settings.loras_path, stage.values),
     )
     return Services(settings=settings, catalog=catalog, pipeline=pipeline, pool=pool)
 

@@ -32,7 +32,7 @@
 No class here knows HTTP: ``api/problems.py`` owns the status table.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class CalotypeError(Exception):
@@ -41,20 +41,30 @@ class CalotypeError(Exception):
     Attributes:
         kind: stable machine name, sent to clients as ``error_type``.
         retry_after_s: seconds to wait before a retry may succeed, if known.
+        stage: of a chain, with which the message begins; empty where there is none.
     """
 
     kind: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, stage: str = ""
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.stage = stage
+
+    def at(self, stage: str) -> Self:
+        """Return the error as one of that stage of a chain."""
+        return type(self)(f"{stage}: {self}", retry_after_s=self.retry_after_s, stage=stage)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), str(self), self.retry_after_s))
+        return (_rebuild, (type(self), str(self), self.retry_after_s, self.stage))
 
 
-def _rebuild(cls: type[CalotypeError], message: str, retry_after_s: float | None) -> CalotypeError:
-    return cls(message, retry_after_s=retry_after_s)
+def _rebuild(
+    cls: type[CalotypeError], message: str, retry_after_s: float | None, stage: str
+) -> CalotypeError:
+    return cls(message, retry_after_s=retry_after_s, stage=stage)
 
 
 class RequestError(CalotypeError):

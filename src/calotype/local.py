@@ -15,23 +15,22 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calotype.assembly import Services, assemble
 from calotype.atomic import write_atomically
+from calotype.catalog.scan import describe_file
 from calotype.codec.decode import decode, probe
-from calotype.codec.encode import EncodeOptions, encode
-from calotype.domain.image import RGB, Image, Size
+from calotype.codec.source import Source, encoded, with_files
+from calotype.domain.chain import Chain
+from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import FORMATS, Hooks, ImageFormat, ImageRequest, ParamValue
 from calotype.errors import InvalidParameterError, ShuttingDownError
 from calotype.settings import load_settings
-
-Source = bytes | str | os.PathLike[str] | NDArray[np.uint8]
-"""A picture: an encoded file's bytes, a path, or (h, w, 3|4) uint8 RGB or RGBA."""
 
 LOCAL: Mapping[str, object] = {
     "cache_memory_bytes": 0,
@@ -58,8 +57,8 @@ class Picture:
     body: bytes
     """The encoded file."""
     format: ImageFormat
-    applied: Mapping[str, ParamValue]
-    """Every parameter that was really used, defaults filled in."""
+    applied: Mapping[str, ParamValue | Mapping[str, ParamValue]]
+    """Every parameter that was really used, defaults filled in; of a chain, by its stages."""
     warnings: tuple[str, ...]
     """What was ignored or changed, one sentence each."""
     seed: int | None
@@ -128,12 +127,14 @@ class Calotype:
         """Run one picture through a model; Ctrl-C stops the model too.
 
         Args:
-            model: id or alias; empty for the default.
+            model: id or alias; empty for the default; several joined by ``+`` run in turn.
             image: the picture.
             format: png, jpeg or webp; default the input's own, and PNG for other inputs.
-            on_progress: called from another thread with (steps done, steps in all).
+            on_progress: called from another thread with (steps done, steps in all); of a chain,
+                with thousandths of its stages.
             strict: refuse what would otherwise be ignored with a warning.
-            parameters: the model's; image parameters take what ``image`` takes.
+            parameters: the model's; image parameters take what ``image`` takes. Those of one stage
+                of a chain are in a mapping under its name.
 
         Raises:
             RequestError: the picture or a parameter is wrong, or there is no such model.
@@ -199,6 +200,25 @@ class Calotype:
         """
         return self._services.catalog.get(name)
 
+    def chain(self, name: str) -> Chain:
+        """Return the models of a name: of one as ``model`` does, or of several joined by ``+``.
+
+        Raises:
+            UnknownModelError: there is none of one of the names.
+        """
+        return self._services.catalog.chain(name)
+
+    def open(self, network: str | os.PathLike[str]) -> ModelSpec:
+        """Add a network's file that lies outside the models folder, and return it as a model.
+
+        Args:
+            network: ``.onnx``, ``.param`` with its ``.bin``, or a checkpoint of PyTorch.
+
+        Raises:
+            InvalidCatalogError: it can't be run, or the TOML file beside it is wrong.
+        """
+        return self._services.catalog.open(describe_file(Path(network)))
+
     def close(self) -> None:
         """Let running pictures finish, and let go of the models."""
         self._end()
@@ -211,9 +231,14 @@ class Calotype:
 
     def _parameters(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
         """Turn image parameters into bytes."""
-        images = {param.name for param in self.model(model).params if param.type == "image"}
-        sent = {name: value for name, value in parameters.items() if value is not None}
-        return sent | {n: encoded(cast(Source, v), n) for n, v in sent.items() if n in images}
+        chain = self.chain(model)
+        images = {p.name for spec in chain.models for p in spec.params if p.type == "image"}
+        given = with_files(parameters, images)
+        for name in chain.addresses:
+            table = given.get(name)
+            if isinstance(table, Mapping):
+                given[name] = with_files(table, images)
+        return given
 
     def _wait(self, work: Coroutine[Any, Any, _Result], hooks: Hooks) -> _Result:
         """Run work on the loop's thread; whatever ends the wait ends the work."""
@@ -229,33 +254,6 @@ class Calotype:
             hooks.cancel()
             future.cancel()
             raise
-
-
-def encoded(image: Source, name: str) -> bytes:
-    """Return a picture as the bytes of a file.
-
-    Args:
-        image: a file's bytes, a path, or (h, w, 3) RGB or (h, w, 4) RGBA uint8.
-        name: of the parameter, for the message.
-
-    Raises:
-        InvalidParameterError: none of these.
-        OSError: the file can't be read.
-    """
-    if isinstance(image, bytes | bytearray | memoryview):
-        return bytes(image)
-    if isinstance(image, str | os.PathLike):
-        return Path(image).read_bytes()
-    array = np.asarray(image)
-    h_w_c = array.ndim == RGB and array.shape[2] in (RGB, RGB + 1)
-    if array.dtype != np.uint8 or not h_w_c or not array.size:
-        raise InvalidParameterError(
-            f"{name} must be bytes, a path, or an array (h, w, 3 or 4) uint8, "
-            f"got {array.dtype} {array.shape}"
-        )
-    alpha = np.ascontiguousarray(array[..., RGB]) if array.shape[2] > RGB else None
-    picture = Image(np.ascontiguousarray(array[..., :RGB]), alpha)
-    return encode(picture, "png", EncodeOptions(png_effort=0))  # nobody keeps it: not compressed
 
 
 def parse_format(text: str) -> ImageFormat:

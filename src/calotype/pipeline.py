@@ -2,28 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from calotype.cache.flight import SingleFlight
 from calotype.cache.key import name_answer
 from calotype.cache.memory import Entry, ResponseCache
 from calotype.catalog.catalog import Catalog
-from calotype.codec.service import Codec
+from calotype.codec.service import Codec, Made, Upload
 from calotype.domain.deadline import on_loop
 from calotype.domain.model import ModelSpec, ModelStatus
-from calotype.domain.params import Applied, apply_params, canonical
-from calotype.domain.request import (
-    CacheStatus,
-    ImageFormat,
-    ImageRequest,
-    ImageResponse,
-    Job,
-    Outcome,
-    ParamValue,
-)
-from calotype.domain.seed import seeded
+from calotype.domain.params import canonical
+from calotype.domain.plan import plan_stages
+from calotype.domain.request import CacheStatus, ImageRequest, ImageResponse, Job, Outcome, Stage
+from calotype.domain.seed import choose_seed, seeded
+from calotype.domain.stage import Run, naming, skip, stage_hooks, summed
 from calotype.errors import DeadlineExceededError
 from calotype.observe import metrics
 
@@ -54,7 +48,7 @@ class Pipeline:
     codec: Codec
     kind: str = ""
     """What changes answers beside the requests: precision and how files are written."""
-    stamp: Callable[[Mapping[str, ParamValue]], str] = lambda _: ""
+    stamp: Callable[[Stage], str] = lambda _: ""
     """Which version of the files that parameters name."""
     flights: SingleFlight[tuple[Entry, Outcome]] = field(
         default_factory=lambda: SingleFlight((DeadlineExceededError,))
@@ -75,72 +69,55 @@ class Pipeline:
             raise DeadlineExceededError("the deadline passed before the picture was done") from None
 
     async def _run(self, request: ImageRequest) -> ImageResponse:
-        started_s, model = time.monotonic(), self.catalog.get(request.model_id)
-        applied = apply_params(model, request.parameters, strict=request.strict)
-        formats = self.codec.choose_formats(request.upload, request.formats, applied.values)
-        kind = f"{','.join(formats)} {self.kind} {self.stamp(applied.values)}"
-        key = await name_answer(request.upload, model, canonical(applied.values), kind)
+        started_s, chain = time.monotonic(), self.catalog.chain(request.model_id)
+        plan = plan_stages(chain, request.parameters, strict=request.strict)
+        formats = self.codec.choose_formats(request.upload, request.formats, plan.last.values)
+        request = replace(request, formats=formats)
+        parameters = ",".join(canonical(stage.values) for stage in plan.stages)
+        kind = " ".join((",".join(formats), self.kind, *map(self.stamp, plan.stages)))
+        key = await name_answer(request.upload, chain.spec, parameters, kind)
         outcome: Outcome | None = None
         status: CacheStatus = "hit"
         entry = await self.cache.get(key) if request.use_cache else None
         if entry is None:
-            entry, outcome, status = await self._compute(request, model, applied, formats, key)
+            entry, outcome, status = await self._compute(request, plan.stages, key)
         metrics.CACHE.labels(status).inc()
         return ImageResponse(
             body=entry.body,
             format=entry.format,
             etag=entry.etag,
-            model=model,
+            model=chain.spec,
             cache=status,
-            applied=applied.values,
-            warnings=applied.warnings + entry.notes,
+            stages=seeded(plan.stages, entry.seed),
+            warnings=plan.warnings + entry.notes,
             seed=entry.seed,
             outcome=outcome,
             facts=entry.facts,
             compute_s=time.monotonic() - started_s if outcome else 0.0,
         )
 
-    def models(self) -> list[tuple[ModelSpec, ModelStatus]]:
-        """Return every model with its state."""
-        return [(model, self.runner.status(model)) for model in self.catalog.all()]
-
-    def model(self, name: str) -> tuple[ModelSpec, ModelStatus]:
-        """Return one model by id or alias, the default for an empty name, with its state.
-
-        Raises:
-            UnknownModelError: there is none.
-        """
-        model = self.catalog.get(name)
-        return model, self.runner.status(model)
-
     async def _compute(
-        self,
-        request: ImageRequest,
-        model: ModelSpec,
-        applied: Applied,
-        formats: tuple[ImageFormat, ...],
-        key: str,
+        self, request: ImageRequest, stages: tuple[Stage, ...], key: str
     ) -> tuple[Entry, Outcome, CacheStatus]:
         """Make the answer, or wait for the same one that is being made."""
         # The seed is no part of the key: a request that names none may be answered by any.
-        seed, values = seeded(model, applied.values)
+        seed = choose_seed(stages)
 
         async def compute() -> tuple[Entry, Outcome]:
             self.runner.check()
-            inputs = await self.codec.decode(model, request.upload, values, formats)
-            job = request.job(model, inputs.params, inputs.image, inputs.images)
-            outcome = Outcome(image=job.image) if inputs.is_done else await self.runner.submit(job)
-            file = await self.codec.encode(model, inputs, outcome.image, values, formats)
+            upload = await self.codec.decode(request.upload, stages, request.formats)
+            made, run = await self._run_stages(request, seeded(stages, seed), upload)
+            file = await self.codec.encode(made, upload, request.formats)
             entry = Entry(
                 body=file.body,
                 format=file.format,
                 etag=file.etag,
                 seed=seed,
-                notes=(*request.hooks.notes, *file.notes),
-                facts={**request.hooks.facts, **file.facts},
+                notes=(*run.notes, *file.notes),
+                facts=run.facts,
             )
             await self.cache.put(key, entry)
-            return entry, outcome
+            return entry, run.outcome
 
         if not request.use_cache:
             return *await compute(), "bypass"
@@ -148,3 +125,19 @@ class Pipeline:
         flight = f"{key} {request.wait_for_model}"
         (entry, outcome), shared = await self.flights.run(flight, compute)
         return entry, outcome, "coalesced" if shared else "miss"
+
+    async def _run_stages(
+        self, request: ImageRequest, stages: tuple[Stage, ...], upload: Upload
+    ) -> tuple[Made, Run]:
+        """Run one model after the other, each on what the one before made; most often only one."""
+        made, runs = Made(image=upload.image), []
+        for i, stage in enumerate(stages):
+            with naming(stage), stage_hooks(request.hooks, i, len(stages)) as hooks:
+                inputs = await self.codec.prepare(stages[i:], made.image, upload.images[i])
+                job = request.job(stage.model, inputs.params, inputs.image, inputs.images)
+                job = replace(job, hooks=hooks, admitted=i > 0)
+                outcome = skip(job) if inputs.is_done else await self.runner.submit(job)
+                made = await self.codec.finish(stage, inputs, outcome.image)
+            facts = {**hooks.facts, **made.facts}
+            runs.append(Run(outcome=outcome, notes=hooks.notes, facts=facts))
+        return made, summed(stages, runs)

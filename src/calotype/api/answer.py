@@ -5,7 +5,7 @@ from calotype.domain.params import shown
 from calotype.domain.request import ImageResponse
 
 MAX_SHOWN = 512
-"""Sets of parameters whose JSON is remembered."""
+"""Sets of parameters whose JSON is remembered, and models whose headers are."""
 
 _NO_CONTENT = (b"content-type", b"content-length")
 
@@ -59,6 +59,8 @@ class Answers:
         """Return the headers that name a model."""
         key = (model.id, model.revision)
         if (headers := self._models.get(key)) is None:
+            if len(self._models) >= MAX_SHOWN:  # chains have names without end
+                self._models.clear()
             headers = self._models[key] = [
                 (b"x-model-id", model.id.encode("latin-1", "replace")),
                 (b"x-model-revision", model.revision.encode("latin-1", "replace")),
@@ -66,17 +68,16 @@ class Answers:
         return headers
 
     def _applied(self, response: ImageResponse) -> bytes:
-        """Return the JSON of what was really used, the drawn seed among it."""
-        model, values = response.model, response.applied
-        if response.seed is not None and values.get("seed") is None:
-            values = {**values, "seed": response.seed}
-        if any(isinstance(value, bytes) for value in values.values()):
-            return shown(model, values).encode()  # to remember whole pictures would cost memory
-        key = (model.id, model.revision, *values.items())
+        """Return the JSON of what was really used."""
+        model, stages = response.model, response.stages
+        values = [item for stage in stages for item in stage.values.items()]
+        if any(isinstance(value, bytes) for _, value in values):
+            return shown(stages).encode()  # to remember whole pictures would cost memory
+        key = (model.id, model.revision, *values)
         if (text := self._shown.get(key)) is None:
             if len(self._shown) >= MAX_SHOWN:
                 self._shown.clear()
-            text = self._shown[key] = shown(model, values).encode()
+            text = self._shown[key] = shown(stages).encode()
         return text
 
 

@@ -66,12 +66,15 @@ async def read_body(receive: Receive, headers: Headers, max_bytes: int) -> bytes
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def read_payload(body: bytes, images: Collection[str] = (), *, strict: bool) -> Payload:
+async def read_payload(
+    body: bytes, images: Collection[str] = (), tables: Collection[str] = (), *, strict: bool
+) -> Payload:
     """Take a body apart, on a thread where that takes long.
 
     Args:
         body: raw picture or JSON, whatever its Content-Type says.
         images: parameters that are pictures themselves.
+        tables: parameters that are objects of parameters.
         strict: refuse what would otherwise be ignored with a warning.
 
     Raises:
@@ -83,11 +86,13 @@ async def read_payload(body: bytes, images: Collection[str] = (), *, strict: boo
     if not _IS_JSON.match(body):
         return Payload(upload=body)
     if len(body) < THREAD_FROM_BYTES:
-        return parse_json(body, images, strict=strict)
-    return await asyncio.to_thread(parse_json, body, images, strict=strict)
+        return parse_json(body, images, tables, strict=strict)
+    return await asyncio.to_thread(parse_json, body, images, tables, strict=strict)
 
 
-def parse_json(body: bytes, images: Collection[str] = (), *, strict: bool) -> Payload:
+def parse_json(
+    body: bytes, images: Collection[str] = (), tables: Collection[str] = (), *, strict: bool
+) -> Payload:
     """Take a JSON body apart; arguments and errors as for ``read_payload``."""
     document = _load(body)
     ignored = [name for name in document if name not in _TOP_LEVEL]
@@ -99,11 +104,11 @@ def parse_json(body: bytes, images: Collection[str] = (), *, strict: bool) -> Pa
     ignored += [f"options.{name}" for name in options if name not in _OPTIONS]
     if ignored and strict:
         raise InvalidParameterError(f"{printable(ignored[0], _NAME_CHARS)} is {_why(ignored[0])}")
-    parameters = dict(_object(document, "parameters"))
-    for name in images:
-        value = parameters.get(name)
-        if isinstance(value, str):  # another type is refused where all parameters are
-            parameters[name] = decode_base64(value, name)
+    parameters = _decoded(_object(document, "parameters"), images)
+    for name in tables:
+        table = parameters.get(name)
+        if isinstance(table, dict):
+            parameters[name] = _decoded(table, images, f"{name}.")
     return Payload(
         upload=_upload(document),
         parameters=parameters,
@@ -111,6 +116,17 @@ def parse_json(body: bytes, images: Collection[str] = (), *, strict: bool) -> Pa
         wait_for_model=wait_for_model,
         warnings=tuple(_warnings(ignored)),
     )
+
+
+def _decoded(
+    table: Mapping[str, object], images: Collection[str], where: str = ""
+) -> dict[str, object]:
+    """Decode the pictures among parameters; what is no text is refused where all of them are."""
+    found = dict(table)
+    for name in images:
+        if isinstance(value := table.get(name), str):
+            found[name] = decode_base64(value, f"{where}{name}")
+    return found
 
 
 def _load(body: bytes) -> dict[str, object]:

@@ -103,8 +103,17 @@ class Commands:
         return json_response({"request_id": request_id, "cancelled": cancelled})
 
     def _named(self, request: Request) -> ModelSpec:
-        spec, _ = self._pipeline.model(model_name(request.scope))
-        return spec
+        """Return the model that a path names.
+
+        Raises:
+            UnknownModelError: there is none, or there are several.
+        """
+        chain = self._pipeline.catalog.chain(model_name(request.scope))
+        if not chain.is_single:
+            raise UnknownModelError(
+                f"{chain.spec.name} is a chain: its models are loaded and unloaded one by one"
+            )
+        return chain.models[0]
 
     def _deadline_s(self, request: Request) -> float:
         return read_wishes(request.scope[KEY].headers, self._settings).deadline_s
@@ -162,7 +171,7 @@ class Verb:
 
     def _is_model(self, name: str) -> bool:
         try:
-            self._pipeline.catalog.get(name)
+            self._pipeline.catalog.chain(name)
         except UnknownModelError:
             return False
         return True

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from calotype.api.header import join_headers, kept_request_id
 from calotype.api.presence import ClientGoneError
 from calotype.api.problems import problem
+from calotype.domain.chain import Chain
 from calotype.domain.text import printable
 from calotype.errors import shutting_down
 from calotype.observe import metrics
@@ -22,6 +23,9 @@ access = logging.getLogger("calotype.access")
 
 KEY: Final = "calotype.exchange"
 """Where an ASGI scope holds its exchange."""
+
+CHAIN = "chain"
+"""What the metrics call every chain: clients make up as many as they like."""
 
 CLIENT_GONE = 499
 """Logged in place of a status when the client left before there was one. Source: nginx."""
@@ -47,6 +51,7 @@ class Exchange:
         "cache",
         "extra",
         "headers",
+        "label",
         "model",
         "received_s",
         "request_id",
@@ -60,7 +65,9 @@ class Exchange:
         self.headers: Mapping[bytes, bytes] = join_headers(scope["headers"])
         self.request_id = kept_request_id(self.headers) or secrets.token_hex(16)
         self.model = ""
-        """Id of the model that was asked, once it is known."""
+        """Id of the model that was asked, once it is known; of a chain, all of them."""
+        self.label = ""
+        """What the metrics call it."""
         self.cache = ""
         self.extra: list[tuple[bytes, bytes]] = [
             (b"x-request-id", self.request_id.encode()),
@@ -69,6 +76,11 @@ class Exchange:
         """Headers of the answer, whatever the answer will be."""
         self.status = 0
         self.answer_bytes = 0
+
+    def asked(self, chain: Chain) -> None:
+        """Note what was asked."""
+        self.model = chain.spec.id
+        self.label = self.model if chain.is_single else CHAIN
 
     def received(self, size_bytes: int) -> None:
         """Note that the body is here."""
@@ -79,12 +91,12 @@ class Exchange:
         """Note that the answer begins."""
         self.status = status
         if self.received_s:
-            _duration(self.model).observe(time.monotonic() - self.received_s)
+            _duration(self.label).observe(time.monotonic() - self.received_s)
 
     def finish(self, scope: Scope) -> None:
         """Count and log what happened."""
         status = self.status or CLIENT_GONE
-        _requests(self.model, status).inc()
+        _requests(self.label, status).inc()
         if not access.isEnabledFor(logging.INFO):
             return
         method, path = scope["method"], scope["path"]

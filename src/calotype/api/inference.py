@@ -13,6 +13,7 @@ from calotype.api.header import read_wishes
 from calotype.api.inflight import InFlight
 from calotype.api.presence import while_present
 from calotype.api.wire import read_request
+from calotype.domain.chain import Chain
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import ImageResponse
 from calotype.errors import UnknownModelError
@@ -22,7 +23,7 @@ from calotype.settings import Settings
 
 
 class Inference:
-    """An ASGI application that runs the model its path names, the default one where it has none.
+    """An ASGI application that runs what its path names, the default model where it names nothing.
 
     Args:
         pipeline: serves what can be read.
@@ -57,12 +58,14 @@ class Inference:
         refuse_draining(self._control)  # before the body, which may be long
         exchange: Exchange = scope[KEY]
         caller = self._gate.admit(exchange)
-        model = await self._model(model_name(scope), exchange, caller)
-        exchange.model = model.id
-        require(caller, model.id, model.alias)
-        with self._in_flight.holding(exchange.request_id, model.id) as entry:
+        names = self._pipeline.catalog.stages(model_name(scope))
+        chain = Chain(tuple([await self._model(name, exchange, caller) for name in names]))
+        exchange.asked(chain)
+        for model in chain.models:
+            require(caller, model.id, model.alias)
+        with self._in_flight.holding(exchange.request_id, exchange.model) as entry:
             request, warnings = await read_request(
-                exchange, receive, model, caller.name, self._settings, hooks=entry.hooks
+                exchange, receive, chain, caller.name, self._settings, hooks=entry.hooks
             )
             response = await while_present(self._pipeline.run(request), receive)
         exchange.cache = response.cache

@@ -1,6 +1,6 @@
 """What models there are: the catalog, in our words and in those of the Hub."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -9,8 +9,9 @@ from starlette.responses import Response
 from calotype.api.auth import Caller, require
 from calotype.api.document import json_response
 from calotype.api.inference import model_name
-from calotype.domain.model import ModelSpec, ModelStatus
-from calotype.domain.schema import json_schema
+from calotype.domain.chain import Chain, joint_status
+from calotype.domain.model import AUTO, ModelSpec, ModelStatus
+from calotype.domain.schema import chain_schema, json_schema
 from calotype.errors import ForbiddenError, UnknownModelError
 from calotype.pipeline import Pipeline
 
@@ -35,21 +36,20 @@ class Lookup:
         return json_response([_summary(*found) for found in self._visible(caller)])
 
     def model(self, request: Request, caller: Caller) -> Response:
-        """Describe a model."""
+        """Describe a model, or a chain."""
         name = model_name(request.scope)
         try:
-            found = self.pipeline.model(name)
+            chain = self.pipeline.catalog.chain(name)
         except UnknownModelError:
             # `/info` may be the end of the path, or of the model's name.
             if not name.endswith(_INFO):
                 raise
-            found = self.pipeline.model(name.removesuffix(_INFO))
-        _require_sight(caller, found[0])
-        return json_response(_details(*found))
+            chain = self.pipeline.catalog.chain(name.removesuffix(_INFO))
+        return json_response(_chain_details(chain, self._statuses(chain, caller)))
 
     def status(self, request: Request, caller: Caller) -> Response:
         """Tell whether a model is loaded, as the API's clients ask."""
-        spec, status = self._one(request, caller)
+        spec, status = self._whole(request, caller)
         on_gpu = {"gpu": {"gpu": "gpu", "count": 1}}
         answer = {
             "loaded": status.state == "loaded",
@@ -67,30 +67,35 @@ class Lookup:
 
     def hub_model(self, request: Request, caller: Caller) -> Response:
         """Describe a model as the Hub would."""
-        return json_response(_hub(*self._one(request, caller)))
+        return json_response(_hub(*self._whole(request, caller)))
 
     def hub_tasks(self, request: Request, caller: Caller) -> Response:
         """Name the default model, as the Hub names its recommended ones."""
         del request, caller
-        spec, _ = self.pipeline.model("")
-        return json_response({TASK: {"widgetModels": [spec.id]}})
+        return json_response({TASK: {"widgetModels": [self.pipeline.catalog.default.id]}})
 
     def specs(self, caller: Caller) -> list[ModelSpec]:
         """Return the models that a caller sees."""
         return [spec for spec, _ in self._visible(caller)]
 
-    def _one(self, request: Request, caller: Caller) -> _Found:
-        found = self.pipeline.model(model_name(request.scope))
-        _require_sight(caller, found[0])
-        return found
+    def _whole(self, request: Request, caller: Caller) -> _Found:
+        """Return the model that a path names, or what stands for the chain."""
+        chain = self.pipeline.catalog.chain(model_name(request.scope))
+        return chain.spec, joint_status(chain, self._statuses(chain, caller))
+
+    def _statuses(self, chain: Chain, caller: Caller) -> list[ModelStatus]:
+        """Return the state of each model, all of which the caller must be allowed to see."""
+        for spec in chain.models:
+            _require_sight(caller, spec)
+        return [self.pipeline.runner.status(spec) for spec in chain.models]
 
     def _visible(self, caller: Caller) -> Iterator[_Found]:
-        for spec, status in self.pipeline.models():
+        for spec in self.pipeline.catalog.all():
             try:
                 _require_sight(caller, spec)
             except ForbiddenError:
                 continue
-            yield spec, status
+            yield spec, self.pipeline.runner.status(spec)
 
 
 def _require_sight(caller: Caller, spec: ModelSpec) -> None:
@@ -121,11 +126,23 @@ def _details(spec: ModelSpec, status: ModelStatus) -> dict[str, object]:
         "revision": spec.revision,
         "source": spec.source or None,
         "scale": spec.scale,
-        "tile_px": spec.tile,
-        "overlap_px": spec.overlap,
+        "tile_px": None if spec.tile == AUTO else spec.tile,
+        "overlap_px": None if spec.overlap == AUTO else spec.overlap,
         "size_bytes": spec.size_bytes,
         "device": status.device,
         "precision": status.precision or None,
+    }
+
+
+def _chain_details(chain: Chain, statuses: Sequence[ModelStatus]) -> dict[str, object]:
+    """Describe a chain as if it were a model, and each of its models."""
+    whole = _details(chain.spec, joint_status(chain, statuses))
+    if chain.is_single:
+        return whole
+    stages = zip(chain.models, chain.labels, statuses, strict=True)
+    return whole | {
+        "parameters": chain_schema(chain),
+        "stages": [{"stage": label, **_details(spec, status)} for spec, label, status in stages],
     }
 
 

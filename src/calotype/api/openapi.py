@@ -22,7 +22,7 @@ _REQUEST_HEADERS: dict[str, tuple[str, Json]] = {
     "if-none-match": ("etags the client has answers of", {"type": "string"}),
 }
 _PATH_PARAMETERS = {
-    "id": "a model: NAME or ORG/NAME",
+    "id": "a model: NAME or ORG/NAME; several joined by + run one after the other",
     "name": "a framework",
     "request_id": "the x-request-id of a request in work",
 }
@@ -35,11 +35,11 @@ _ANSWER_HEADERS = {
     "x-queue-time": "milliseconds, an integer",
     "x-inference-time": "milliseconds, an integer",
     "x-total-time": "milliseconds, an integer",
-    "x-model-id": "the model that ran",
-    "x-model-revision": "its revision",
+    "x-model-id": "the model that ran; those of a chain, joined by +",
+    "x-model-revision": "its revision; those of a chain, joined by +",
     "x-seed": "seed that was used, where one was",
     "x-batch-size": "pictures computed together",
-    "x-parameters-applied": "JSON of the parameters that were used",
+    "x-parameters-applied": "JSON of the parameters that were used; of a chain, by stage",
     "x-hf-warning": "what was ignored or changed, one header each",
 }
 _ERROR: Json = {

@@ -69,7 +69,8 @@ class Operation:
         """
         del request
         refuse_draining(self.control)
-        spec, status = self.pipeline.model("")
+        spec = self.pipeline.catalog.default
+        status = self.pipeline.runner.status(spec)
         body = {"state": status.state, "model": spec.id}
         why = _NOT_READY.get(status.state)
         if why is None:
@@ -86,13 +87,12 @@ class Operation:
     def info(self, request: Request, caller: Caller) -> Response:
         """Tell the version and the limits."""
         del request, caller
-        spec, _ = self.pipeline.model("")
         chosen = {name: getattr(self.settings, name) for name in SHOWN_SETTINGS}
         about = {
             "name": "calotype",
             "version": VERSION,
             "task": "image-to-image",
-            "default_model": spec.id,
+            "default_model": self.pipeline.catalog.default.id,
             "output_formats": FORMATS,
         }
         return json_response(about | chosen)

@@ -79,7 +79,7 @@ def problem(error: Exception) -> Response:
     return refusal(
         status,
         error.kind,
-        fixed or str(error),
+        f"{error.stage}: {fixed}" if fixed and error.stage else fixed or str(error),
         retry_after_s=error.retry_after_s,
         headers=headers,
         extra=extra,

@@ -9,7 +9,7 @@ from calotype.api.body import read_body, read_payload
 from calotype.api.exchange import Exchange
 from calotype.api.header import read_wishes
 from calotype.api.negotiation import accepted_formats
-from calotype.domain.model import ModelSpec
+from calotype.domain.chain import Chain
 from calotype.domain.request import Hooks, ImageFormat, ImageRequest
 from calotype.errors import DeadlineExceededError
 from calotype.settings import Settings
@@ -18,7 +18,7 @@ from calotype.settings import Settings
 async def read_request(
     exchange: Exchange,
     receive: Receive,
-    model: ModelSpec,
+    chain: Chain,
     caller: str,
     settings: Settings,
     *,
@@ -29,7 +29,7 @@ async def read_request(
     Args:
         exchange: its headers, and the time it began, from which its deadline counts.
         receive: where the body comes from.
-        model: the one that will run.
+        chain: what will run.
         caller: name of the token.
         settings: limits and defaults.
         hooks: of its job to be.
@@ -49,13 +49,13 @@ async def read_request(
     except TimeoutError:
         raise DeadlineExceededError("the deadline passed before the body was here") from None
     exchange.received(len(body))
-    images = [param.name for param in model.params if param.type == "image"]
-    payload = await read_payload(body, images, strict=wishes.strict)
+    images = {p.name for model in chain.models for p in model.params if p.type == "image"}
+    payload = await read_payload(body, images, chain.addresses, strict=wishes.strict)
     request = ImageRequest(
-        model_id=model.id,
+        model_id=chain.spec.id,
         upload=payload.upload,
         parameters=payload.parameters,
-        formats=_formats(exchange.headers.get(b"accept", b""), payload.parameters),
+        formats=_formats(exchange.headers.get(b"accept", b""), payload.parameters, chain),
         use_cache=_chosen(wishes.use_cache, payload.use_cache, default=True),
         wait_for_model=_chosen(wishes.wait_for_model, payload.wait_for_model, default=False),
         strict=wishes.strict,
@@ -67,9 +67,15 @@ async def read_request(
     return request, payload.warnings
 
 
-def _formats(accept: bytes, parameters: Mapping[str, object]) -> tuple[ImageFormat, ...]:
+def _formats(
+    accept: bytes, parameters: Mapping[str, object], chain: Chain
+) -> tuple[ImageFormat, ...]:
     """Return what the client accepts; ``output_format`` beats whatever the header says."""
-    return () if parameters.get("output_format") is not None else accepted_formats(accept)
+    last = len(chain.models) - 1
+    own = (parameters.get(name) for name, where in chain.addresses.items() if last in where)
+    tables = (parameters, *(table for table in own if isinstance(table, Mapping)))
+    asked = any(table.get("output_format") is not None for table in tables)
+    return () if asked else accepted_formats(accept)
 
 
 def _chosen(header: bool | None, body: bool | None, *, default: bool) -> bool:

@@ -1,10 +1,12 @@
 """Every model this process can serve, by id and alias."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from calotype.catalog.scan import scan_models_dir
 from calotype.catalog.schema import index_names, load_catalog_file
+from calotype.domain.chain import Chain, stage_names
 from calotype.domain.model import ModelSpec
 from calotype.domain.text import printable
 from calotype.errors import InvalidCatalogError, InvalidSettingError, UnknownModelError
@@ -57,6 +59,17 @@ class Catalog:
         self._names = index_names(models)
         self._models = tuple(sorted(models, key=lambda spec: spec.id))
 
+    def open(self, spec: ModelSpec) -> ModelSpec:
+        """Take a model of any name, and return it; where another has its id, it gets a longer one.
+
+        Raises:
+            InvalidCatalogError: that one is taken too.
+        """
+        if (known := self._names.get(spec.id)) is not None and known.revision != spec.revision:
+            spec = replace(spec, id=f"{spec.id}-{spec.revision}")
+        self.add([spec])
+        return self.get(spec.id)
+
     def get(self, name: str) -> ModelSpec:
         """Return the model of that id or alias; the default for an empty name.
 
@@ -68,6 +81,22 @@ class Catalog:
         if (spec := self._names.get(name)) is None:
             raise unknown_model(name)
         return spec
+
+    def stages(self, name: str) -> tuple[str, ...]:
+        """Return the names of the models that a name joins with ``+``; of one, that name alone.
+
+        Raises:
+            UnknownModelError: it joins nothing, or too many.
+        """
+        return (name,) if name in self._names else stage_names(name)
+
+    def chain(self, name: str) -> Chain:
+        """Return what a name stands for: one model as ``get`` does, or several joined by ``+``.
+
+        Raises:
+            UnknownModelError: there is none of one of the names.
+        """
+        return Chain(tuple(self.get(stage) for stage in self.stages(name)))
 
 
 def unknown_model(name: str) -> UnknownModelError:

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from calotype.domain.chain import Chain
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.domain.params import KNOWN, all_params
 from calotype.errors import InvalidParameterError
@@ -31,8 +32,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def parameter_options(function: _Command) -> _Command:
     """Add an option for every parameter that some model takes, and ``-p`` for any other."""
     function = click.option(
-        "-p", "--param", "others", metavar="NAME=VALUE", multiple=True,
-        help="Any other parameter of the model; repeat it for several.",
+        "-p", "--param", "others", metavar="[STAGE.]NAME=VALUE", multiple=True,
+        help="Any other parameter of the model, or of one stage of a chain; repeat it for several.",
     )(function)  # fmt: skip
     for name in sorted(set(KNOWN) - LEFT_OUT, reverse=True):
         flag = f"--{name.replace('_', '-')}"
@@ -48,31 +49,55 @@ def parameter_options(function: _Command) -> _Command:
 
 
 def read_parameters(
-    spec: ModelSpec, options: Mapping[str, object], others: tuple[str, ...]
+    chain: Chain, options: Mapping[str, object], others: tuple[str, ...]
 ) -> dict[str, object]:
     """Join the options to what a request carries.
 
     Args:
-        spec: the model, which says of what types its parameters are.
+        chain: what will run; its models say of what types their parameters are.
         options: as ``parameter_options`` names them; None means not given.
-        others: ``NAME=VALUE`` texts; they beat the options.
+        others: ``NAME=VALUE`` texts, or ``STAGE.NAME=VALUE``; they beat the options.
 
     Raises:
         click.UsageError: a text without ``=``.
         InvalidParameterError: a size that isn't one.
         OSError: an image parameter's file can't be read.
     """
-    given = {
+    given: dict[str, object] = {
         name.removeprefix("param_"): value
         for name, value in options.items()
         if name.startswith("param_") and value is not None
     }
+    tables: dict[str, dict[str, object]] = {}
     for text in others:
         name, found, value = text.partition("=")
         if not found or not name.strip():
             raise click.UsageError(f"-p takes NAME=VALUE, got {text}")
-        given[name.strip().replace("-", "_")] = value
-    params = {param.name: param for param in all_params(spec)}
+        stage, _, own = name.strip().rpartition(".")
+        if stage in chain.addresses:
+            tables.setdefault(stage, {})[_spelt(own)] = value
+        else:
+            given[_spelt(name)] = value
+    read = _read(chain.models, given)
+    told: dict[str, dict[str, object]] = {}
+    for stage, table in sorted(tables.items(), key=lambda item: "#" in item[0]):
+        indices = chain.addresses[stage]
+        names = [stage]
+        if stage in read:  # a parameter is called like the stage, as style is
+            names = [f"{stage}#{number + 1}" for number in range(len(indices))]
+        own_values = _read([chain.models[i] for i in indices], table)
+        told |= {name: told.get(name, {}) | own_values for name in names}
+    return read | told
+
+
+def _spelt(name: str) -> str:
+    """Spell a parameter as the API does."""
+    return name.strip().replace("-", "_")
+
+
+def _read(models: Sequence[ModelSpec], given: Mapping[str, object]) -> dict[str, object]:
+    """Turn texts into values for the first of the models that takes each parameter."""
+    params = {param.name: param for model in reversed(models) for param in all_params(model)}
     return {name: _value(params.get(name), value) for name, value in given.items()}
 
 

@@ -2,15 +2,18 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import click
 
+from calotype.catalog.scan import NETWORKS
 from calotype.cli.batch import Report, Screen, run_all
 from calotype.cli.main import DEBUG, EXIT_INTERRUPTED
 from calotype.cli.options import FOLDERS, read_settings, setting_options
 from calotype.cli.parameters import parameter_options, read_parameters
 from calotype.cli.plan import Errand, make_plan
-from calotype.domain.params import apply_params
+from calotype.domain.chain import Chain
+from calotype.domain.plan import plan_stages
 from calotype.domain.request import FORMATS, ImageFormat
 from calotype.local import LOCAL, Calotype, Picture
 from calotype.observe import logs
@@ -24,12 +27,16 @@ SETTINGS = (
 
 HELP = """Run MODEL over pictures: files, patterns, whole folders, or - for standard input.
 
+MODEL is an id, an alias, or the path of a network's file. MODEL+MODEL runs one after the other.
+
 \b
 Examples:
   calotype run upscale photo.jpg                  makes photo_upscale.jpg
   calotype run upscale photo.jpg -o large.png     the suffix decides the format
   calotype run upscale-fast scans/ -o large/      every picture below scans/, tree kept
   calotype run upscale 'in/**/*.png' -o out/      quoted, or not, as you like
+  calotype run nets/denoise.pth photo.jpg         a network's file, wherever it lies
+  calotype run upscale-fast+style photo.jpg -p upscale-fast.scale=2 --style neon
   calotype run style photo.jpg --style fresco:0.7,neon:0.3 --strength 0.8
   calotype run style-image photo.jpg --style-image painting.jpg --preserve-color
   curl -s URL | calotype run upscale - -o - > large.jpg
@@ -78,10 +85,10 @@ def command(
     given = {name: options[name] for name in SETTINGS}
     _set_up_logs(ctx, given)
     with Calotype(**{name: value for name, value in given.items() if value is not None}) as local:
-        spec = local.model(model)
-        parameters = read_parameters(spec, options, others)
-        apply_params(spec, parameters)  # what is wrong for all is said before the first
-        errands = make_plan(inputs, output, format, spec.name)
+        chain = Chain((local.open(model),)) if _is_file(model) else local.chain(model)
+        parameters = read_parameters(chain, options, others)
+        plan_stages(chain, parameters)  # what is wrong for all is said before the first
+        errands = make_plan(inputs, output, format, chain.spec.name)
         left = [errand for errand in errands if overwrite or not errand.is_done]
         if dry_run:
             _show(errands, left)
@@ -92,7 +99,7 @@ def command(
 
         def make(upload: bytes, format: ImageFormat | None) -> Picture:
             return local.run_with(
-                spec.id, upload, parameters, format=format, on_progress=screen.step
+                chain.spec.id, upload, parameters, format=format, on_progress=screen.step
             )
 
         try:
@@ -106,6 +113,12 @@ def command(
             )
             ctx.exit(EXIT_INTERRUPTED)
     _conclude(ctx, report, quiet=quiet)
+
+
+def _is_file(model: str) -> bool:
+    """Tell whether a model is named by the path of its file."""
+    path = Path(model)
+    return path.suffix.lower() in NETWORKS and path.is_file()
 
 
 def _set_up_logs(ctx: click.Context, given: dict[str, object]) -> None:

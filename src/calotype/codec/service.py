@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from calotype.codec.decode import FileFormat, Header, decode, sniff
@@ -12,7 +12,8 @@ from calotype.codec.metadata import Metadata
 from calotype.codec.resize import resize, resize_plane
 from calotype.domain.image import Image, Size
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import FORMATS, ImageFormat, ParamValue
+from calotype.domain.request import FORMATS, ImageFormat, ParamValue, Stage
+from calotype.domain.stage import naming
 from calotype.errors import BadImageError, PayloadTooLargeError
 
 OWN_FORMATS: dict[FileFormat, ImageFormat] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
@@ -35,11 +36,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """Everything decoded that a request brought."""
+
+    image: Image
+    images: tuple[Mapping[str, Image], ...]
+    """The image parameters of each stage, by name."""
+    metadata: Metadata | None
+    notes: tuple[str, ...] = ()
+    """What of the upload is not in ``image``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Everything decoded that a job needs."""
+    """What one stage works on."""
 
     original: Image
-    """The upload."""
+    """The upload, or what the stage before made of it."""
     image: Image
     """What of it the network gets: all, or a cut-out around the mask."""
     images: Mapping[str, Image]
@@ -47,14 +60,23 @@ class Inputs:
     """What the network is to be told."""
     region: Region | None
     """Where a mask says that the picture is repainted."""
-    metadata: Metadata | None
-    notes: tuple[str, ...] = ()
-    """What of the upload is not in ``original``."""
 
     @property
     def is_done(self) -> bool:
         """Whether there is nothing to compute: the mask is empty."""
         return self.region is not None and self.region.is_empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What one stage made."""
+
+    image: Image
+    """At its exact size, with its alpha channel."""
+    is_masked: bool = False
+    """Whether a mask kept some pixels as they were."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else is to be said of it, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +89,6 @@ class Encoded:
     """Digest of the body, without quotes."""
     notes: tuple[str, ...]
     """What the format could not hold."""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    """What else is to be said of it, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,79 +123,86 @@ class Codec:
         return accepted or tuple(dict.fromkeys((OWN_FORMATS.get(own, "png"), "png")))
 
     async def decode(
-        self,
-        model: ModelSpec,
-        upload: bytes,
-        values: Mapping[str, ParamValue],
-        formats: tuple[ImageFormat, ...],
-    ) -> Inputs:
+        self, upload: bytes, stages: Sequence[Stage], formats: tuple[ImageFormat, ...]
+    ) -> Upload:
         """Decode the picture and every image parameter.
 
         Raises:
             BadImageError: one of them is no picture.
-            PayloadTooLargeError: one of them, or the result, has more pixels than allowed.
+            PayloadTooLargeError: one of them, or a result, has more pixels than allowed.
             InvalidParameterError: no format that is asked for can hold the result.
         """
         decoded = await asyncio.to_thread(
             decode, upload, self.limits.max_pixels, keep_metadata=self.keep_metadata
         )
-        fitting(formats, self._result_size(model, decoded.image.size, values))
-        images = {
-            name: (await asyncio.to_thread(self._decode_parameter, name, value))
-            for name, value in values.items()
-            if isinstance(value, bytes)
-        }
-        region = await asyncio.to_thread(find_region, model, decoded.image, images, values)
-        image = decoded.image
-        if region is not None and not region.is_empty:
-            image, images[PARAM] = cut_out(image, region)
-            # The size is that of the whole picture, which the network doesn't see.
-            values = {name: value for name, value in values.items() if name != "target_size"}
-        return Inputs(
-            original=decoded.image,
-            image=image,
+        fitting(formats, self._result_size(decoded.image.size, stages))
+        done: dict[bytes, Image] = {}  # stages may have a picture in common
+        images = tuple([await self._decode_images(stage, done) for stage in stages])
+        return Upload(
+            image=decoded.image,
             images=images,
-            params=values,
-            region=region,
             metadata=decoded.metadata,
             notes=tuple(_reductions(decoded.header)),
         )
 
-    async def encode(
-        self,
-        model: ModelSpec,
-        inputs: Inputs,
-        pixels: Image,
-        values: Mapping[str, ParamValue],
-        formats: tuple[ImageFormat, ...],
-    ) -> Encoded:
-        """Bring the network's picture to its final size and write it as a file."""
-        return await asyncio.to_thread(self._encode, model, inputs, pixels, values, formats)
+    async def prepare(
+        self, stages: Sequence[Stage], original: Image, images: Mapping[str, Image]
+    ) -> Inputs:
+        """Return what the first of the stages that are left works on.
 
-    def _encode(
-        self,
-        model: ModelSpec,
-        inputs: Inputs,
-        pixels: Image,
-        values: Mapping[str, ParamValue],
-        formats: tuple[ImageFormat, ...],
-    ) -> Encoded:
-        original, region = inputs.original, inputs.region
-        whole = pixels if region is None else put_back(original, pixels, region)
-        image = finished(original, whole, values, model.scale)
-        chosen = fitting(formats, image.size)
-        lost = unrepresentable(image, chosen)
-        if region is not None and not keeps_pixels(chosen, self.options):
+        Args:
+            stages: those left; now that the size of the picture is known, they are looked at anew.
+            original: what it gets.
+            images: its decoded image parameters.
+
+        Raises:
+            InvalidParameterError: its mask is missing, or of another size than the picture.
+            PayloadTooLargeError: a result has more pixels than allowed.
+        """
+        self._result_size(original.size, stages)
+        model, values, image = stages[0].model, stages[0].values, original
+        if model.param(PARAM) is None:
+            return Inputs(original=image, image=image, images=images, params=values, region=None)
+        region = await asyncio.to_thread(find_region, model, original, images, values)
+        if region is not None and not region.is_empty:
+            image, mask = cut_out(original, region)
+            images = {**images, PARAM: mask}
+            # The size is that of the whole picture, which the network doesn't see.
+            values = {name: value for name, value in values.items() if name != "target_size"}
+        return Inputs(original=original, image=image, images=images, params=values, region=region)
+
+    async def finish(self, stage: Stage, inputs: Inputs, pixels: Image) -> Made:
+        """Lay the network's picture over what a mask keeps, and bring it to its final size."""
+        return await asyncio.to_thread(_finish, stage, inputs, pixels)
+
+    async def encode(self, made: Made, upload: Upload, formats: tuple[ImageFormat, ...]) -> Encoded:
+        """Write the last stage's picture as a file."""
+        return await asyncio.to_thread(self._encode, made, upload, formats)
+
+    def _encode(self, made: Made, upload: Upload, formats: tuple[ImageFormat, ...]) -> Encoded:
+        chosen = fitting(formats, made.image.size)
+        lost = unrepresentable(made.image, chosen)
+        if made.is_masked and not keeps_pixels(chosen, self.options):
             lost = f"{lost or f'{chosen} changes every pixel a little'}; output_format png doesn't"
-        body = encode(image, chosen, self.options, inputs.metadata)
-        share = None if region is None else unchanged_share(original, image)
+        body = encode(made.image, chosen, self.options, upload.metadata)
         return Encoded(
             body=body,
             format=chosen,
             etag=hashlib.blake2b(body, digest_size=16).hexdigest(),
-            notes=(*inputs.notes, f"output; {lost}") if lost else inputs.notes,
-            facts={} if share is None else {UNCHANGED: f"{share:.6g}"},
+            notes=(*upload.notes, f"output; {lost}") if lost else upload.notes,
         )
+
+    async def _decode_images(self, stage: Stage, done: dict[bytes, Image]) -> dict[str, Image]:
+        """Decode the image parameters of a stage, but for those that are done."""
+        images = {}
+        with naming(stage):
+            for name, value in stage.values.items():
+                if not isinstance(value, bytes):
+                    continue
+                if value not in done:
+                    done[value] = await asyncio.to_thread(self._decode_parameter, name, value)
+                images[name] = done[value]
+        return images
 
     def _decode_parameter(self, name: str, upload: bytes) -> Image:
         """Decode an image parameter; errors name it."""
@@ -184,8 +211,15 @@ class Codec:
         except (BadImageError, PayloadTooLargeError) as error:
             raise type(error)(f"{error} (in {name})") from error
 
-    def _result_size(self, model: ModelSpec, size: Size, values: Mapping[str, ParamValue]) -> Size:
+    def _result_size(self, size: Size, stages: Sequence[Stage]) -> Size:
         """Tell what size will come out, and refuse what is too large before it is computed."""
+        for stage in stages:
+            with naming(stage):
+                size = self._stage_size(stage.model, size, stage.values)
+        return size
+
+    def _stage_size(self, model: ModelSpec, size: Size, values: Mapping[str, ParamValue]) -> Size:
+        """Tell what size one stage makes; a model that doesn't declare its scale counts as 1."""
         scale = values.get("scale")
         scale = scale if isinstance(scale, int) else model.scale or 1
         target = values.get("target_size")
@@ -211,6 +245,19 @@ def _reductions(header: Header) -> Iterator[str]:
         yield f"input; only the first of {header.frames} frames is used"
     if header.bits > COMPUTED_BITS:
         yield f"input; {header.bits} bits a sample were rounded to {COMPUTED_BITS}"
+
+
+def _finish(stage: Stage, inputs: Inputs, pixels: Image) -> Made:
+    """As ``Codec.finish``, on this thread."""
+    original, region = inputs.original, inputs.region
+    whole = pixels if region is None else put_back(original, pixels, region)
+    image = finished(original, whole, stage.values, stage.model.scale)
+    share = None if region is None else unchanged_share(original, image)
+    return Made(
+        image=image,
+        is_masked=region is not None,
+        facts={} if share is None else {UNCHANGED: f"{share:.6g}"},
+    )
 
 
 def finished(

@@ -13,6 +13,8 @@ Task = Literal[
     "image-to-image",
 ]
 Device = Literal["cpu", "gpu"]
+AUTO = -1
+"""In the place of a size in pixels: the backend chooses it by the network."""
 ParamType = Literal["string", "number", "integer", "boolean", "image", "blend", "size", "loras"]
 
 
@@ -63,7 +65,7 @@ class ModelSpec:
     scale: int | None = None
     """Output size / input size, per side; None: measured when the model loads."""
     tile: int = 256
-    """Rows and columns of the one compiled shape."""
+    """Rows and columns of the one compiled shape; this and the next two may be ``AUTO``."""
     overlap: int = 32
     """Pixels that neighbouring tiles share."""
     blend: int = 16

@@ -4,16 +4,16 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calotype.domain.blend import blend_text
 from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec, ParamSpec
-from calotype.domain.request import FORMATS, Loras, ParamValue
+from calotype.domain.request import FORMATS, Loras, ParamValue, Stage
 from calotype.domain.text import printable
 from calotype.domain.value import MAX_INTEGER, parse_side, parse_value
-from calotype.errors import InvalidParameterError
+from calotype.errors import InvalidParameterError, MalformedRequestError
 
 KNOWN: Mapping[str, str] = {
     "guidance_scale": "How closely the result follows the prompt.",
@@ -68,33 +68,77 @@ class Applied:
     """What was ignored or changed; printable ASCII, one header each."""
 
 
-class _Notes:
-    """Collects warnings, or refuses the first where the client asked for that."""
+class Notes:
+    """Collects warnings, or refuses the first where the client asked for that.
 
-    def __init__(self, *, strict: bool) -> None:
+    Args:
+        strict: refuse.
+        where: stands before the parameter's name in each warning.
+    """
+
+    def __init__(self, *, strict: bool, where: str = "") -> None:
         self.warnings: list[str] = []
-        self._strict = strict
+        self._strict, self._where = strict, where
 
     def add(self, warning: str, refusal: str) -> None:
         """Take one note."""
         if self._strict:
             raise InvalidParameterError(refusal)
-        self.warnings.append(_PREFIX + warning)
+        self.warnings.append(f"{_PREFIX}{self._where}{warning}")
+
+    def add_ignored(self, names: Sequence[str], taker: str, own: Iterable[str]) -> None:
+        """Note what was sent and is not used.
+
+        Args:
+            names: of the parameters.
+            taker: the model, or the models, that could have used them.
+            own: names that were perhaps meant.
+        """
+        own = list(own)
+        for name in names[:MAX_WARNINGS]:
+            shown_name = printable(name, _NAME_CHARS) or '""'
+            if name in KNOWN:
+                reason = f"{taker} takes no {name.replace('_', ' ')}"
+                refusal = f"{name} is refused: {reason}"
+            else:
+                reason = f"not a parameter of Calotype{_hint(name, own)}"
+                refusal = f"{shown_name} is {reason}"
+            self.add(f"{shown_name} was ignored: {reason}", refusal)
+        self.count(len(names) - MAX_WARNINGS)
+
+    def count(self, more: int) -> None:
+        """Say how many warnings there would be beyond those that an answer carries."""
+        if more > 0:
+            self.warnings.append(f"{_PREFIX}and {more} more were ignored")
 
 
-def apply_params(spec: ModelSpec, raw: Mapping[str, object], *, strict: bool = False) -> Applied:
+def apply_params(
+    spec: ModelSpec, raw: Mapping[str, object], *, strict: bool = False, where: str = ""
+) -> Applied:
     """Check what was sent, fill in the defaults, and say what is ignored.
 
     Args:
         spec: the model.
         raw: parameters as sent; None counts as not given.
         strict: refuse what would otherwise be ignored or changed with a warning.
+        where: stands before the parameter's name in every message. E.g. ``upscale.``.
 
     Raises:
         InvalidParameterError: a wrong type or range, one missing, or one refused by ``strict``.
         MalformedRequestError: an image that is not base64.
     """
-    notes = _Notes(strict=strict)
+    notes = Notes(strict=strict, where=where)
+    try:
+        values = _checked(spec, raw, notes)
+    except (InvalidParameterError, MalformedRequestError) as error:
+        if not where:
+            raise
+        raise type(error)(f"{where}{error}") from error
+    return Applied(values=values, warnings=tuple(notes.warnings))
+
+
+def _checked(spec: ModelSpec, raw: Mapping[str, object], notes: Notes) -> dict[str, ParamValue]:
+    """Return a value for every parameter of the model."""
     rest = {name: value for name, value in raw.items() if value is not None}
     size = _take_size(rest)
     values: dict[str, ParamValue] = {}
@@ -107,8 +151,9 @@ def apply_params(spec: ModelSpec, raw: Mapping[str, object], *, strict: bool = F
         chosen = param.default if sent is None else sent
         values[param.name] = None if chosen is None else parse_value(param, chosen, notes.add)
     values["target_size"] = _agreed_size(size, values["target_size"])
-    _note_ignored(spec, list(rest), notes)
-    return Applied(values=values, warnings=tuple(notes.warnings))
+    own = [param.name for param in all_params(spec)]
+    notes.add_ignored(list(rest), spec.name, (*own, *sorted(RESERVED)))
+    return values
 
 
 def all_params(spec: ModelSpec) -> tuple[ParamSpec, ...]:
@@ -126,19 +171,19 @@ def canonical(values: Mapping[str, ParamValue]) -> str:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def shown(spec: ModelSpec, values: Mapping[str, ParamValue]) -> str:
+def shown(stages: Sequence[Stage]) -> str:
     """Write what was really used, for the header ``x-parameters-applied``.
 
     Args:
-        spec: the model; its parameters come first, in the order it declares them.
-        values: as ``apply_params`` returns them.
+        stages: the model's parameters come first, in the order it declares them; those of a chain
+            are in an object for each stage.
 
     Returns:
         ASCII JSON below 4 kB: None left out, images as short digests, long strings cut.
     """
-    names = [param.name for param in all_params(spec) if values.get(param.name) is not None]
     for limit in _SHOWN_CHARS:
-        text = json.dumps({name: _brief(values[name], limit) for name in names})
+        tables = {stage.label: _used(stage, limit) for stage in stages}
+        text = json.dumps(tables.get("", tables))
         if len(text) <= _SHOWN_BYTES:
             return text
     return "{}"
@@ -175,22 +220,6 @@ def _agreed_size(alias: Size | None, target: ParamValue) -> ParamValue:
     return target if alias is None else alias
 
 
-def _note_ignored(spec: ModelSpec, names: list[str], notes: _Notes) -> None:
-    """Note what was sent and is not used."""
-    own = [param.name for param in all_params(spec)] + sorted(RESERVED)
-    for name in names[:MAX_WARNINGS]:
-        shown_name = printable(name, _NAME_CHARS) or '""'
-        if name in KNOWN:
-            reason = f"{spec.name} takes no {name.replace('_', ' ')}"
-            refusal = f"{name} is refused: {reason}"
-        else:
-            reason = f"not a parameter of Calotype{_hint(name, own)}"
-            refusal = f"{shown_name} is {reason}"
-        notes.add(f"{shown_name} was ignored: {reason}", refusal)
-    if (more := len(names) - MAX_WARNINGS) > 0:
-        notes.add(f"and {more} more were ignored", "")
-
-
 def _hint(name: str, own: Iterable[str]) -> str:
     """Name the parameter that was probably meant."""
     close = difflib.get_close_matches(name[:_NAME_CHARS].lower(), own, n=1)
@@ -210,6 +239,13 @@ def _plain(value: ParamValue) -> object:
             return blend_text(value)
         case _:
             return value
+
+
+def _used(stage: Stage, limit: int) -> dict[str, object]:
+    """Return the parameters that have a value as JSON fit for a header."""
+    names = [param.name for param in all_params(stage.model)]
+    values = stage.values
+    return {name: _brief(values[name], limit) for name in names if values.get(name) is not None}
 
 
 def _brief(value: ParamValue, limit: int) -> object:

@@ -186,6 +186,17 @@ class ImageRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One model with what it runs with: all of a request, or one link of a chain."""
+
+    model: ModelSpec
+    values: Mapping[str, ParamValue]
+    """Every parameter of the model and the common ones, validated, defaults filled in."""
+    label: str = ""
+    """What it is called in a chain; empty for a model alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One image to run through one model."""
 
@@ -198,6 +209,8 @@ class Job:
     deadline_s: float = float("inf")
     wait_for_model: bool = False
     caller: str = ""
+    admitted: bool = False
+    """A job of the same request was let in before: this one is not refused for a full queue."""
     shrink: int = 0
     """How often the backend shall halve its tile, to need less memory."""
     hooks: Hooks = field(default_factory=Hooks)
@@ -243,9 +256,10 @@ class ImageResponse:
     etag: str
     """Digest of the body, without quotes."""
     model: ModelSpec
+    """What ran; of a chain, what stands for all of it."""
     cache: CacheStatus
-    applied: Mapping[str, ParamValue]
-    """What was really used, defaults filled in."""
+    stages: tuple[Stage, ...]
+    """What was really used by each model of the chain, or by the one; the seed among it."""
     warnings: tuple[str, ...] = ()
     seed: int | None = None
     outcome: Outcome | None = None
@@ -254,6 +268,12 @@ class ImageResponse:
     """What else is to be said of the picture, by name; a header each."""
     compute_s: float = 0.0
     """Decode, queue, inference and encode together; 0 from the cache."""
+
+    @property
+    def applied(self) -> Mapping[str, ParamValue | Mapping[str, ParamValue]]:
+        """What was really used; of a chain, by the labels of its stages."""
+        tables = {stage.label: stage.values for stage in self.stages}
+        return self.stages[0].values if "" in tables else tables
 
     @property
     def compute_type(self) -> Literal["cpu", "gpu", "cache"]:

@@ -1,9 +1,10 @@
 """A model's parameters as JSON Schema, for ``GET /models/{id}`` and the OpenAPI page."""
 
 from calotype.domain.blend import NUMBER_PATTERN, WEIGHT_PATTERN
+from calotype.domain.chain import Chain
 from calotype.domain.lora import MAX_LORAS, MAX_SCALE
 from calotype.domain.model import ModelSpec, ParamSpec
-from calotype.domain.params import all_params
+from calotype.domain.params import COMMON, all_params
 from calotype.domain.value import MAX_SIDE_PX, MAX_TEXT_CHARS
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -35,6 +36,28 @@ def json_schema(spec: ModelSpec) -> dict[str, object]:
     if required := [param.name for param in params if param.required]:
         schema["required"] = required
     return schema
+
+
+def chain_schema(chain: Chain) -> dict[str, object]:
+    """Describe the parameters of a chain: as ``json_schema``, with an object for each stage.
+
+    What a stage requires is not marked: it may stand outside of the objects too, for all stages.
+    """
+    if chain.is_single:
+        return json_schema(chain.models[0])
+    tables: dict[str, object] = {}
+    for model, label in zip(chain.models, chain.labels, strict=True):
+        about = {"description": f"parameters of the stage {label}", "type": "object"}
+        tables[label] = about | {
+            "properties": {param.name: _property(param) for param in all_params(model)},
+            "additionalProperties": True,
+        }
+    return {
+        "$schema": JSON_SCHEMA,
+        "type": "object",
+        "properties": tables | {param.name: _property(param) for param in COMMON},
+        "additionalProperties": True,
+    }
 
 
 def _property(param: ParamSpec) -> dict[str, object]:

@@ -1,25 +1,33 @@
 """Seeds: what a request that names none starts from."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 
-from calotype.domain.model import ModelSpec
-from calotype.domain.request import ParamValue
+from calotype.domain.request import Stage
 
 SEED_BITS = 63
 """Seeds are 0..2^63-1, which every client's integers hold."""
 
 
-def seeded(
-    model: ModelSpec, values: Mapping[str, ParamValue]
-) -> tuple[int | None, Mapping[str, ParamValue]]:
-    """Draw a seed where the model takes one and the request named none.
+def choose_seed(stages: Iterable[Stage]) -> int | None:
+    """Draw one seed for all stages that take one and were given none.
 
     Returns:
-        The seed that the run starts from, None if the model takes none, and the parameters with it.
+        That seed; the first that was given where each has its own; None if no model takes any.
     """
-    if model.param("seed") is None:
-        return None, values
-    given = values.get("seed")
-    seed = given if isinstance(given, int) else secrets.randbits(SEED_BITS)
-    return seed, {**values, "seed": seed}
+    seeds = [stage.values.get("seed") for stage in stages if stage.model.param("seed")]
+    given = [seed for seed in seeds if isinstance(seed, int)]
+    if not seeds:
+        return None
+    return given[0] if len(given) == len(seeds) else secrets.randbits(SEED_BITS)
+
+
+def seeded(stages: Iterable[Stage], seed: int | None) -> tuple[Stage, ...]:
+    """Return the stages with a seed where they take one and were given none."""
+    return tuple(
+        replace(stage, values={**stage.values, "seed": seed})
+        if stage.model.param("seed") and stage.values.get("seed") is None
+        else stage
+        for stage in stages
+    )

@@ -49,16 +49,17 @@ class Admission:
         """Count a job for as long as it is in work.
 
         Args:
-            job: its pictures count.
+            job: its pictures count; the next job of a request that was let in is not refused.
             expected_s: how long it will keep the device busy.
 
         Raises:
             ShuttingDownError: nothing is taken any more.
             QueueFullError: enough is in work.
         """
-        self.check()
+        if not job.admitted:
+            self.check()
         size = sum(image.pixels.nbytes for image in (job.image, *job.images.values()))
-        if self._jobs and self._bytes + size > self._max_bytes:
+        if not job.admitted and self._jobs and self._bytes + size > self._max_bytes:
             self._refuse(f"the pictures of {self._jobs} requests take {self._bytes // MIB} MiB")
         self._add(1, size, expected_s)
         try:

@@ -3,6 +3,7 @@ import pytest
 from calotype.domain.lora import MAX_LORAS, parse_loras
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.domain.params import apply_params, canonical, shown
+from calotype.domain.request import Stage
 from calotype.domain.schema import json_schema
 from calotype.errors import InvalidParameterError
 
@@ -61,7 +62,7 @@ def test_equal_adapters_are_one_key_and_shown_as_sent() -> None:
     listed = apply_params(SPEC, {"loras": [{"id": "a/b", "scale": 0.5}]}).values
     other = apply_params(SPEC, {"loras": "a/b:0.6"}).values
     assert canonical(text) == canonical(listed) != canonical(other)
-    assert shown(SPEC, text) == '{"loras": [{"id": "a/b", "scale": 0.5}]}'
+    assert shown([Stage(model=SPEC, values=text)]) == '{"loras": [{"id": "a/b", "scale": 0.5}]}'
 
 
 def test_the_schema_allows_both_spellings() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.domain.params import KNOWN, RESERVED, apply_params, canonical, shown
-from calotype.domain.request import ParamValue
+from calotype.domain.request import ParamValue, Stage
 from calotype.errors import InvalidParameterError, MalformedRequestError
 
 UPSCALE = ModelSpec(id="acme/up", alias="upscale", backend="fake", revision="1")
@@ -39,6 +39,10 @@ BY_PICTURE = ModelSpec(
 
 def _values(raw: Mapping[str, object], spec: ModelSpec = PAINTER) -> Mapping[str, ParamValue]:
     return apply_params(spec, raw).values
+
+
+def written(spec: ModelSpec, values: Mapping[str, ParamValue]) -> str:
+    return shown([Stage(model=spec, values=values)])
 
 
 def _refusal(spec: ModelSpec, raw: Mapping[str, object], *, strict: bool = False) -> str:
@@ -194,7 +198,7 @@ def test_canonical_is_equal_exactly_when_the_values_are(
 
 def test_shown_is_what_was_used() -> None:
     raw = {"style": "a:0.5,c:0.5", "mask_image": "AAAA", "width": 3, "height": 4}
-    assert shown(PAINTER, _values(raw)) == (
+    assert written(PAINTER, _values(raw)) == (
         '{"style": "0:0.5,2:0.5", "strength": 1.0, "keep": false, '
         '"mask_image": "sha256:709e80c88487a241", "target_size": {"width": 3, "height": 4}}'
     )
@@ -203,7 +207,7 @@ def test_shown_is_what_was_used() -> None:
 def test_shown_fits_a_header_whatever_the_prompts() -> None:
     for character in ("a", "\u00e4", "\U0001f600", '"', "\n"):
         raw = {"prompt": character * 9999, "negative_prompt": character * 9999}
-        text = shown(PAINTER, _values(raw))
+        text = written(PAINTER, _values(raw))
         assert len(text) < 4096
         assert text.isascii()
         assert text.isprintable()
@@ -215,7 +219,7 @@ def test_shown_gives_up_on_a_model_with_very_many_parameters() -> None:
         ParamSpec(name=f"p{i:03}", type="string", help="", default="a" * 20) for i in range(200)
     )
     spec = ModelSpec(id="many", backend="fake", revision="1", params=many)
-    assert shown(spec, _values({}, spec)) == "{}"
+    assert written(spec, _values({}, spec)) == "{}"
 
 
 names = st.sampled_from([p.name for p in PAINTER.params] + sorted(KNOWN)) | st.text(max_size=80)
@@ -235,5 +239,5 @@ def test_any_parameters_are_applied_or_refused(raw: dict[str, object], strict: b
     else:
         assert not (strict and applied.warnings)
         assert json.loads(canonical(applied.values)).keys() == applied.values.keys()
-        texts = (*applied.warnings, shown(PAINTER, applied.values))
+        texts = (*applied.warnings, written(PAINTER, applied.values))
     assert all(text.isascii() and text.isprintable() for text in texts)
