@@ -17,14 +17,14 @@ test: $(DEV_STAMP)  ## install what the tests need and run them all
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(DEV_STAMP)  ## format, lint, types, import contracts
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks training
+	$(BIN)/ruff check src tests benchmarks training
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(DEV_STAMP)
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks training
+	$(BIN)/ruff check --fix src tests benchmarks training
 
 bench: $(DEV_STAMP)  ## measure against the peers, side by side; prints ratios
 	$(BIN)/python benchmarks/run.py

@@ -353,10 +353,14 @@ def server(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """A folder with what the snippets read: two pictures, and a folder of more."""
+    """A folder with what the snippets read: pictures, a mask, and a folder of more."""
     (tmp_path / "photos").mkdir()
-    for seed, name in enumerate(("photo.jpg", "painting.jpg", "photos/a.jpg", "photos/b.jpg")):
+    names = ("photo.jpg", "painting.jpg", "old.jpg", "photos/a.jpg", "photos/b.jpg")
+    for seed, name in enumerate(names):
         Image.fromarray(photo(30, 40, seed)).save(tmp_path / name)
+    mask = Image.new("L", (40, 30))
+    mask.paste(255, (10, 5, 20, 15))
+    mask.save(tmp_path / "mask.png")
     return tmp_path
 
 
@@ -404,6 +408,7 @@ def test_command_line_of_the_readme(desk: Path, env: dict[str, str]) -> None:
     run(["bash", "-euc", text], desk, env)
     assert size(desk / "large.png") == (160, 120)
     assert size(desk / "painted" / "b.jpg") == (40, 30)
+    assert size(desk / "coloured.jpg") == size(desk / "without.jpg") == (40, 30)
 
 
 def test_library_of_the_readme(desk: Path, env: dict[str, str]) -> None:

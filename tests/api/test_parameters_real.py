@@ -27,6 +27,13 @@ def png(pixels: Pixels) -> bytes:
     return file.getvalue()
 
 
+def mask(left: int, right: int) -> str:
+    """White between two columns."""
+    white = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    white[8:28, left:right] = 255
+    return text(png(white))
+
+
 # Coloured, in middle tones: nothing is clipped whatever a style does to the luma.
 INPUT = (photo(HEIGHT, WIDTH, 3) // 3 + 80).astype(np.uint8)
 STYLE_A, STYLE_B = (text(png(photo(64, 64, seed))) for seed in (21, 22))
@@ -55,6 +62,22 @@ def keeps_colour(one: Pixels, two: Pixels) -> bool:
     return bool(kept < styled / 2)
 
 
+def is_less_colourful(one: Pixels, two: Pixels) -> bool:
+    return bool(np.abs(chroma(one)).mean() < np.abs(chroma(two)).mean() / 2)
+
+
+def differs_where_the_masks_are(one: Pixels, two: Pixels) -> bool:
+    """The first one's is on the left, the second one's on the right."""
+    left, right = np.s_[:, : WIDTH // 2], np.s_[:, WIDTH // 2 :]
+    kept = np.array_equal(one[right], INPUT[right]) and np.array_equal(two[left], INPUT[left])
+    return kept and is_another(one[left], INPUT[left]) and is_another(two[right], INPUT[right])
+
+
+def changes_less(one: Pixels, two: Pixels) -> bool:
+    first, second = ((p != INPUT).any(2).sum() for p in (one, two))
+    return bool(0 < first < second)
+
+
 def has_exact_size(one: Pixels, two: Pixels) -> bool:
     return one.shape == (17, 31, 3) and two.shape == (90, 40, 3)
 
@@ -69,9 +92,15 @@ EFFECTS: dict[tuple[str, str], tuple[object, object, Check]] = {
     ("style-image", "style_image"): (STYLE_A, STYLE_B, is_another),
     ("style-image", "strength"): (0.1, 1, is_nearer_with_less),
     ("style-image", "preserve_color"): (True, False, keeps_colour),
+    ("colorize", "strength"): (0.3, 1, is_less_colourful),
+    ("inpaint", "mask_image"): (mask(4, 16), mask(36, 48), differs_where_the_masks_are),
+    ("inpaint", "mask_blur"): (0, 6, changes_less),
     **{(spec.alias, "target_size"): (*SIZES, has_exact_size) for spec in CATALOG.all()},
 }
-REQUIRED = {"style-image": {"style_image": STYLE_A}}
+REQUIRED = {
+    "style-image": {"style_image": STYLE_A},
+    "inpaint": {"mask_image": mask(16, 28)},
+}
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ style = f"{url}/models/style"
 size: dict[str, Any] = (
     {"width": 100, "height": 60} if OLD else {"target_size": {"width": 100, "height": 60}}
 )
+chained: dict[str, Any] = {"upscale-fast": {"scale": 2}, "strength": 0}
 log = io.StringIO()
 logging.getLogger("huggingface_hub").addHandler(logging.StreamHandler(log))
 
@@ -42,6 +43,7 @@ def run_sync() -> dict[str, Any]:
             data, "a painting", style="starry", strength=0.8
         ),
     }
+    found["chain"] = InferenceClient(model=f"{fast}+style").image_to_image(data, **chained)
     if OLD:  # it asks HF_INFERENCE_ENDPOINT for any model named by its id
         by_id = InferenceClient(model="xinntao/realesr-animevideov3")
         found["endpoint"] = by_id.image_to_image(data, scale=2)

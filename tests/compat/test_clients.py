@@ -49,6 +49,7 @@ def answers(request: pytest.FixtureRequest, server: str, picture: Path) -> dict[
         ("base_url", 80, 48),
         ("argument", 120, 72),
         ("style", 40, 24),
+        ("chain", 80, 48),
         ("async model", 160, 96),
         ("async scale", 80, 48),
         ("async size", 100, 60),

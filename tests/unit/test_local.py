@@ -133,6 +133,29 @@ def test_what_is_ignored_is_told_or_refused(local: Calotype, pixels: Pixels) -> 
         local.run("echo", pixels, style="x", strict=True)
 
 
+def test_a_chain(local: Calotype, pixels: Pixels) -> None:
+    steps: list[tuple[int, int]] = []
+    picture = local.run_with(
+        "echo+test/pair+test/echo",
+        pixels,
+        {"style_image": pixels, "echo#2": {"invert": True}},
+        on_progress=lambda *step: steps.append(step),
+    )
+    assert np.array_equal(picture.pixels, 255 - pixels)
+    assert picture.model_id == "test/echo+test/pair+test/echo"
+    assert list(picture.applied) == ["echo#1", "test/pair", "echo#2"]
+    assert steps == sorted(steps)
+    assert steps[-1] == (3000, 3000)
+
+
+def test_a_picture_for_one_stage_of_a_chain(local: Calotype, pixels: Pixels) -> None:
+    table = {"test/pair": {"style_image": pixels}}
+    picture = local.run_with("echo+test/pair", pixels, table, strict=True)
+    assert picture.warnings == ()
+    with pytest.raises(InvalidParameterError, match=r"^test/pair\.style_image is required"):
+        local.run("echo+test/pair", pixels)
+
+
 def test_the_seed_is_told(local: Calotype, pixels: Pixels) -> None:
     assert local.run("test/seeded", pixels, seed=7).seed == 7
     assert local.run("test/seeded", pixels).seed is not None

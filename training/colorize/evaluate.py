@@ -8,7 +8,8 @@ picture. With ``--rival`` a gray-to-RGB ONNX network is measured too.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from PIL import Image
 
 from calotype.backends.base import Machine
 from calotype.backends.colorize import load
+from calotype.catalog.catalog import build_catalog
 from calotype.domain.image import Image as Picture
-from calotype.domain.model import ModelSpec
 from calotype.domain.request import Job
 from training.colorize.measure import chroma_correlation, colourfulness, lightness_difference
 from training.photos import large
@@ -28,10 +29,10 @@ Pixels = NDArray[np.uint8]
 Colorize = Callable[[Pixels], Pixels]
 
 
-def ours(folder: Path, **options: float) -> Colorize:
-    """Return the colorizer of exported weights."""
-    defaults = {"side_px": 128, "most_px": 512, "radius": 4, "epsilon": 20.0}
-    spec = ModelSpec(id="colorize", backend="colorize", revision="", options=defaults | options)
+def ours(folder: Path, changes: Mapping[str, float]) -> Colorize:
+    """Return the colorizer of exported weights, with the catalog's options but for some."""
+    spec = build_catalog().get("colorize")
+    spec = replace(spec, revision="", options={**spec.options, **changes})
     backend = load(spec, lambda role: (folder / f"colorize.{role}").read_bytes(), Machine())
 
     def run(gray: Pixels) -> Pixels:
@@ -82,8 +83,10 @@ def main() -> None:
         "--weights", type=Path, required=True, help="folder of the exported network"
     )
     parser.add_argument("--rival", type=Path, help="an ONNX network to measure beside it")
+    parser.add_argument("--option", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     asked = parser.parse_args()
-    networks = {"calotype": ours(asked.weights)}
+    changes = {name: float(value) for name, value in asked.option}
+    networks = {"calotype": ours(asked.weights, changes)}
     if asked.rival:
         networks[asked.rival.stem] = rival(asked.rival)
     print(f"{'pictures':<10} {'network':<28} correlation colourfulness  |dL*|")

@@ -3,7 +3,7 @@
     python -m training.colorize.export --run /tmp/colorize/colorize.pt --to src/calotype/weights
 
 The network that is written takes lightness and gives a* and b*: the mean of the cells under
-sharpened odds, times a gain that makes up for the timidity of means.
+sharpened odds.
 """
 
 import argparse
@@ -24,13 +24,11 @@ EXAMPLE = (2, 1, 128, 192)
 class Painter(nn.Module):
     """Lightness in, a* and b* out."""
 
-    def __init__(
-        self, network: Colorizer, centres: Tensor, temperature: float, gain: float
-    ) -> None:
+    def __init__(self, network: Colorizer, centres: Tensor, temperature: float) -> None:
         super().__init__()
         self.network = network
         self.temperature = temperature
-        self.centres = nn.Buffer(centres * gain)
+        self.centres = nn.Buffer(centres)
 
     def forward(self, lightness: Tensor) -> Tensor:
         """Return (n, 2, h/2, w/2) for (n, 1, h, w), L* / 50 - 1."""
@@ -57,11 +55,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="what train.py kept")
     parser.add_argument("--to", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--temperature", type=float, default=0.7)
-    parser.add_argument("--gain", type=float, default=1.0)
+    parser.add_argument("--temperature", type=float, default=0.85)
     asked = parser.parse_args()
     network, centres = load(asked.run)
-    painter = Painter(network, centres, asked.temperature, asked.gain).eval()
+    painter = Painter(network, centres, asked.temperature).eval()
     example = torch.zeros(EXAMPLE)
     frontend = FrontEndManager().load_by_framework("pytorch")
     with torch.no_grad():

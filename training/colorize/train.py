@@ -232,7 +232,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the two .tar files")
     parser.add_argument("--work", type=Path, required=True, help="where to keep everything")
     parser.add_argument("--name", default="colorize", help="name of this run's files")
-    parser.add_argument("--steps", type=int, default=5600)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--report", type=int, default=250, help="steps between two reports")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

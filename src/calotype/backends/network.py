@@ -28,6 +28,18 @@ def read_onnx(data: bytes, name: str) -> ov.Model:
         raise MissingWeightsError(f"{name}: not a readable ONNX network") from error
 
 
+def read_ir(xml: bytes, weights: bytes, name: str) -> ov.Model:
+    """Read a network in OpenVINO's own form.
+
+    Raises:
+        MissingWeightsError: it isn't one.
+    """
+    try:
+        return ov.Core().read_model(xml, weights)
+    except RuntimeError as error:
+        raise MissingWeightsError(f"{name}: not a readable OpenVINO network") from error
+
+
 def read_ncnn_network(param: bytes, weights: bytes, name: str) -> ov.Model:
     """Read a pair of ncnn files.
 

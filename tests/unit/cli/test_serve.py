@@ -55,7 +55,7 @@ def test_it_says_where_it_is_and_how_to_use_it(invoke: Invoke, served: list[Sett
     port = shown.splitlines()[0].rpartition(":")[2]
     assert int(port) > 0
     assert f"curl --data-binary @photo.jpg http://127.0.0.1:{port}/models/echo" in shown
-    assert "models  style-image, style, " in shown
+    assert "models  colorize, inpaint, style-image, style, " in shown
 
 
 def test_it_is_not_open_to_the_network_by_accident(invoke: Invoke, served: list[Settings]) -> None:
