@@ -28,6 +28,7 @@ import peer
 import pictures
 from calotype.codec.service import Codec, Limits
 from calotype.domain.model import ModelSpec
+from calotype.domain.request import Stage
 from http1 import Connection, post
 from load import ask_once, throughput
 from server import serving
@@ -112,11 +113,14 @@ def codec_alone(upload: bytes) -> Callable[[], Awaitable[None]]:
     """Return what decodes and encodes as the pipeline does, and nothing else."""
     codec = Codec(limits=Limits(max_pixels=50_000_000, max_output_pixels=250_000_000))
     model = ModelSpec(id="bench/nothing", backend="fake", revision="1")
+    stages = (Stage(model=model, values={}),)
     formats = codec.choose_formats(upload, ("jpeg",), {})
 
     async def work() -> None:
-        inputs = await codec.decode(model, upload, {}, formats)
-        await codec.encode(model, inputs, inputs.image, {}, formats)
+        decoded = await codec.decode(upload, stages, formats)
+        inputs = await codec.prepare(stages, decoded.image, decoded.images[0])
+        made = await codec.finish(stages[0], inputs, inputs.image)
+        await codec.encode(made, decoded, formats)
 
     return work
 

@@ -46,7 +46,13 @@ class Engine:
         return f"{self.precision} ({self.reason})"
 
     def compile(
-        self, name: str, identity: str, build: Build, *, exact: bool = False
+        self,
+        name: str,
+        identity: str,
+        build: Build,
+        *,
+        exact: bool = False,
+        check: Callable[[ov.CompiledModel], None] = lambda _: None,
     ) -> ov.CompiledModel:
         """Compile a network, or load what an earlier start compiled.
 
@@ -55,6 +61,7 @@ class Engine:
             identity: equal only for equal networks with equal shapes.
             build: makes the network; not called when a compiled one is found.
             exact: compute in f32 whatever the machine's precision is.
+            check: raises if the network isn't what it should be; then it isn't kept.
 
         Raises:
             OutOfMemoryError: the compiled network doesn't fit.
@@ -65,6 +72,7 @@ class Engine:
         if (found := self._load(name, key, config)) is not None:
             return found
         compiled = self._compile(name, build, config)
+        check(compiled)
         self._store(key, compiled)
         return compiled
 

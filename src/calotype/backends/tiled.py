@@ -9,19 +9,16 @@ from collections.abc import Sequence
 import openvino as ov
 
 from calotype.backends.base import Machine, ReadWeights
+from calotype.backends.ladder import Ladder
 from calotype.backends.network import fix_tile, read_ncnn_network, read_onnx, with_uint8
 from calotype.backends.openvino import Engine
-from calotype.backends.tiling import Grid, run_tiled
-from calotype.domain.image import Image, Pixels, Size
+from calotype.backends.tiling import Grid, check_result, run_tiled
+from calotype.domain.image import Image, Pixels
 from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job
-from calotype.errors import MissingWeightsError, PayloadTooLargeError
+from calotype.errors import MissingWeightsError
 
 logger = logging.getLogger(__name__)
-
-MIN_TILE_PX = 64
-SMALLER_TILES = (0.5, 0.75)
-"""Shares of the tile that are compiled too, when the first picture that fits comes."""
 
 
 def load(spec: ModelSpec, read_weights: ReadWeights, machine: Machine) -> "TiledBackend":
@@ -95,10 +92,10 @@ class TiledBackend:
         self._spec, self._read, self._engine = spec, read_weights, engine
         self._max_output_pixels = max_output_pixels
         self._networks: dict[tuple[int, int], Network] = {}
-        self._impossible: set[int] = set()
+        self._ladder = Ladder(spec.tile, spec.align)
         offered = spec.param("scale")
         self.default_scale = int(offered.default or 0) if offered else 0
-        self.shrinks = sum(self._halved(n) < self._halved(n - 1) for n in (1, 2, 3))
+        self.shrinks = self._ladder.shrinks
 
     @property
     def precision(self) -> str:
@@ -126,17 +123,13 @@ class TiledBackend:
         asked = job.params.get("scale")
         scale = asked if isinstance(asked, int) else self.default_scale
         network = self._network_for(job, scale)
-        size, limit = job.image.size.times(network.scale), self._max_output_pixels
-        if limit is not None and size.pixels > limit:
-            raise PayloadTooLargeError(
-                f"the result would be {size}, {size.pixels} pixels; at most {limit} are allowed"
-            )
+        check_result(job.image.size.times(network.scale), self._max_output_pixels)
         pixels = run_tiled(job.image.pixels, network.grid, network.scale, network.run, job.hooks)
         return Image(pixels)
 
     def _network_for(self, job: Job, scale: int) -> Network:
         """Return the network for the tile, or for a smaller one where that is better."""
-        tile = min(self._tile_for(job.image.size), self._halved(job.shrink))
+        tile = self._ladder.choose(job.image.size, job.shrink)
         if tile != self._spec.tile:
             try:
                 network = self.network(scale, tile)
@@ -146,23 +139,5 @@ class TiledBackend:
             except MissingWeightsError:
                 logger.warning("%s takes no tile of %d px", self._spec.id, tile)
             self._networks.pop((scale, tile), None)
-            self._impossible.add(tile)
+            self._ladder.refuse(tile)
         return self.network(scale, self._spec.tile)
-
-    def _tile_for(self, size: Size) -> int:
-        """Return the smallest tile that holds the picture, for less is computed; else the tile."""
-        side = max(size.height_px, size.width_px)
-        for share in SMALLER_TILES:
-            tile = int(self._spec.tile * share)
-            if side <= tile and self._is_possible(tile):
-                return tile
-        return self._spec.tile
-
-    def _halved(self, times: int) -> int:
-        """Return the tile halved that often, or as often as is possible."""
-        tiles = (self._spec.tile >> n for n in range(times, 0, -1))
-        return next((tile for tile in tiles if self._is_possible(tile)), self._spec.tile)
-
-    def _is_possible(self, tile: int) -> bool:
-        whole = tile >= MIN_TILE_PX and tile % self._spec.align == 0
-        return whole and tile not in self._impossible

@@ -11,8 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from calotype.domain.image import Pixels
+from calotype.domain.image import Pixels, Size
 from calotype.domain.request import Hooks
+from calotype.errors import PayloadTooLargeError
 
 RunTile = Callable[[Pixels], Pixels]
 """(th, tw, 3) uint8 -> (th * s, tw * s, 3) uint8. The result may be reused by the next call."""
@@ -76,6 +77,22 @@ def spans(length: int, grid: Grid) -> list[Span]:
     fulls = [0, *(high for _, high in fades)]
     stops = [*(high for _, high in fades), length]
     return [Span(*row) for row in zip(starts, keeps, fulls, stops, strict=True)]
+
+
+def check_result(size: Size, limit: int | None) -> None:
+    """Refuse a result that is too large.
+
+    Args:
+        size: of the result.
+        limit: most pixels; None: any number.
+
+    Raises:
+        PayloadTooLargeError: it has more.
+    """
+    if limit is not None and size.pixels > limit:
+        raise PayloadTooLargeError(
+            f"the result would be {size}, {size.pixels} pixels; at most {limit} are allowed"
+        )
 
 
 def count_tiles(height_px: int, width_px: int, grid: Grid) -> int:

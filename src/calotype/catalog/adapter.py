@@ -6,6 +6,9 @@ from pathlib import Path
 from calotype.domain.lora import lora_file
 from calotype.domain.request import Loras, ParamValue
 
+ADAPTERS = "loras"
+"""Folder of adapters in the models folder."""
+
 
 def adapters_stamp(folder: Path, values: Mapping[str, ParamValue]) -> str:
     """Return what is equal as long as the files of a request's adapters are the same.

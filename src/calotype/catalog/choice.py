@@ -8,10 +8,12 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from calotype.catalog import signature
+from calotype.catalog.adapter import ADAPTERS
 from calotype.catalog.checkpoint import check_pipeline, needed_files
 from calotype.catalog.diffusion import PICKLES, WEIGHTS, read_index
 from calotype.catalog.hub import RemoteFile, Repository
 from calotype.catalog.schema import is_model_id
+from calotype.catalog.tensors import SUFFIXES
 from calotype.domain.diffusion import INDEX
 from calotype.errors import InvalidCatalogError, MissingExtraError, MissingWeightsError
 
@@ -19,22 +21,12 @@ Kind = Literal["network", "pipeline", "adapter"]
 Files = Mapping[str, RemoteFile]
 """Files by their paths."""
 
-ADAPTERS = "loras"
-"""Folder of adapters in the models folder."""
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 """What diffusers calls an adapter."""
 ADAPTER_TAG = "lora"
 
-OPENED = (".onnx", ".param with .bin", "pipeline of diffusers")
+OPENED = (".onnx", ".param with .bin", *SUFFIXES, "pipeline of diffusers")
 """What can be served, for messages."""
-
-LATER: Mapping[str, str] = {
-    ".safetensors": "safetensors",
-    ".pth": "PyTorch",
-    ".pt": "PyTorch",
-    ".ckpt": "PyTorch",
-}
-"""What a later release will serve."""
 
 _EXTERNAL = ("_data", ".data")
 """ONNX files above 2 GB keep their weights in a second file, named so."""
@@ -144,18 +136,9 @@ def _networks(repository: Repository, named: Files, pattern: str) -> tuple[Choic
     ``acme/nets-x4``.
     """
     found: dict[str, dict[str, RemoteFile]] = {}
-    for name, file in sorted(named.items()):
-        path = PurePosixPath(name)
-        stem = str(path.with_suffix(""))
-        if not _matches(name, pattern):
-            continue
-        match path.suffix.lower():
-            case ".onnx" if not any(name + end in named for end in _EXTERNAL):
-                found[stem] = {".onnx": file}
-            case ".param" if f"{stem}.bin" in named:
-                found.setdefault(stem, {".param": file, ".bin": named[f"{stem}.bin"]})
-            case _:
-                pass
+    for name in sorted(named, key=_preference):
+        if _matches(name, pattern) and (parts := _parts(named, name)):
+            found.setdefault(str(PurePosixPath(name).with_suffix("")), parts)
     if not found:
         raise MissingWeightsError(_nothing(repository.id, named, pattern))
     choices = []
@@ -164,6 +147,25 @@ def _networks(repository: Repository, named: Files, pattern: str) -> tuple[Choic
         files = {f"{own}{suffix}": file for suffix, file in parts.items()}
         choices.append(Choice(kind="network", id=own, files=files))
     return tuple(choices)
+
+
+def _preference(name: str) -> tuple[str, int]:
+    """Sort files of one stem by what opens them: what needs no PyTorch first, pickles last."""
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    order = (".onnx", ".param", *SUFFIXES)
+    return str(path.with_suffix("")), order.index(suffix) if suffix in order else len(order)
+
+
+def _parts(named: Files, name: str) -> dict[str, RemoteFile]:
+    """Return the files of a network by suffix, one of them being named; empty for no network."""
+    suffix = PurePosixPath(name).suffix.lower()
+    weights = str(PurePosixPath(name).with_suffix(".bin"))
+    if suffix == ".onnx" and any(name + end in named for end in _EXTERNAL):
+        return {}
+    if suffix == ".param":
+        return {suffix: named[name], ".bin": named[weights]} if weights in named else {}
+    return {suffix: named[name]} if suffix in (".onnx", *SUFFIXES) else {}
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -183,18 +185,13 @@ def _no_adapter(repo: str, named: Files, pattern: str) -> str:
 
 def _nothing(repo: str, named: Files, pattern: str) -> str:
     """Say why nothing of a repository can be served."""
-    held = {PurePosixPath(name).suffix.lower() for name in named}
     opened = " or ".join(OPENED)
     if pattern:
-        return f"no {' or '.join(OPENED[:2])} in {repo} matches {pattern}; it holds {_names(named)}"
+        return (
+            f"no {' or '.join(OPENED[:-1])} in {repo} matches {pattern}; it holds {_names(named)}"
+        )
     if any(name.lower().endswith(".onnx") for name in named):
         return f"{repo} holds ONNX networks with external data only, which aren't supported yet"
-    if later := sorted({LATER[suffix] for suffix in held if suffix in LATER}):
-        adapter = "; if it is an adapter, --lora fetches it" if WEIGHTS in held else ""
-        return (
-            f"{repo} holds {' and '.join(later)} weights only, which a later release will open;"
-            f" this one opens {opened}{adapter}"
-        )
     return f"{repo} holds no {opened}; it holds {_names(named)}"
 
 

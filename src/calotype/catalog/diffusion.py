@@ -51,6 +51,8 @@ FURTHER = frozenset(
 )
 """Arguments without which their classes fail, though they have a default."""
 
+MASK_BLUR: Mapping[str, object] = {"type": "integer", "minimum": 0, "maximum": 255, "default": 8}
+"""What goes with every ``mask_image``."""
 LIBRARIES = frozenset({"diffusers", "transformers"})
 WEIGHTS = ".safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -85,7 +87,7 @@ def describe_pipeline(folder: Path, id: str, said: Mapping[str, object], where: 
     files = tuple(
         user_file(path.relative_to(folder).as_posix(), path) for path in pipeline_files(folder)
     )
-    return build_model(Table(_merged(found, said), where), id, files)
+    return build_model(Table(merged(found, said), where), id, files)
 
 
 def read_index(content: bytes) -> dict[str, object]:
@@ -169,7 +171,7 @@ def _parameters(found: Signature, names: str) -> dict[str, dict[str, object]]:
         limits = {"minimum": known.minimum, "maximum": known.maximum}
         tables[ours] = table | {key: value for key, value in limits.items() if value is not None}
     if "mask_image" in tables:
-        tables["mask_blur"] = {"type": "integer", "minimum": 0, "maximum": 255, "default": 8}
+        tables["mask_blur"] = dict(MASK_BLUR)
     if "generator" in found.defaults:
         tables["seed"] = {"type": "integer"}
     if found.takes_loras:
@@ -183,14 +185,14 @@ def _task(found: Mapping[str, object]) -> str:
     return "inpainting" if masked else "image-to-image"
 
 
-def _merged(found: Mapping[str, object], said: Mapping[str, object]) -> dict[str, object]:
+def merged(found: Mapping[str, object], said: Mapping[str, object]) -> dict[str, object]:
     """Lay what the user says over what was found, table by table."""
-    merged = dict(found)
+    joined = dict(found)
     for key, value in said.items():
-        below = merged.get(key)
+        below = joined.get(key)
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
-    return merged
+        joined[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return joined
 
 
 def pipeline_files(folder: Path) -> list[Path]:

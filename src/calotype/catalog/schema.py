@@ -10,7 +10,7 @@ from typing import cast, get_args
 
 from calotype.catalog.parameter import parse_params
 from calotype.catalog.table import Table, read_toml
-from calotype.domain.model import ModelSpec, Task, WeightFile
+from calotype.domain.model import AUTO, ModelSpec, Task, WeightFile
 from calotype.errors import InvalidCatalogError
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -19,6 +19,8 @@ _PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REVISION_CHARS = 16
 _OVERLAP_SHARE = 4
+_CHOOSING = frozenset({"spandrel"})
+"""Backends that choose tile, overlap and blend by the network, unless they are given."""
 
 
 def load_catalog_file(path: Path) -> list[ModelSpec]:
@@ -77,12 +79,11 @@ def build_model(table: Table, id: str, files: tuple[WeightFile, ...]) -> ModelSp
     Raises:
         InvalidCatalogError: an unknown key or a wrong value.
     """
-    default = ModelSpec(id="", backend="", revision="")
-    tile = table.integer("tile", default.tile, 1)
-    overlap = table.integer("overlap", min(default.overlap, tile // _OVERLAP_SHARE), 0)
+    default, backend = ModelSpec(id="", backend="", revision=""), table.text("backend")
+    tile, overlap, blend = _cuts(table, default, chosen=backend in _CHOOSING)
     spec = ModelSpec(
         id=id,
-        backend=table.text("backend"),
+        backend=backend,
         revision="",
         alias=table.text("alias", ""),
         task=cast(Task, table.choice("task", default.task, get_args(Task))),
@@ -91,7 +92,7 @@ def build_model(table: Table, id: str, files: tuple[WeightFile, ...]) -> ModelSp
         scale=table.integer("scale", 0, 1) if "scale" in table else None,
         tile=tile,
         overlap=overlap,
-        blend=table.integer("blend", min(default.blend, overlap), 0),
+        blend=blend,
         align=table.integer("align", default.align, 1),
         params=parse_params(table.table("parameters")),
         licence=table.text("licence", default.licence),
@@ -101,6 +102,19 @@ def build_model(table: Table, id: str, files: tuple[WeightFile, ...]) -> ModelSp
     table.finish()
     _check_model(table, spec)
     return replace(spec, revision=revision_of(spec))
+
+
+def _cuts(table: Table, default: ModelSpec, *, chosen: bool) -> tuple[int, int, int]:
+    """Read tile, overlap and blend; AUTO for those that are left to the backend."""
+    if chosen:
+        lows = {"tile": 1, "overlap": 0, "blend": 0}
+        tile, overlap, blend = (
+            table.integer(key, 0, low) if key in table else AUTO for key, low in lows.items()
+        )
+        return tile, overlap, blend
+    tile = table.integer("tile", default.tile, 1)
+    overlap = table.integer("overlap", min(default.overlap, tile // _OVERLAP_SHARE), 0)
+    return tile, overlap, table.integer("blend", min(default.blend, overlap), 0)
 
 
 def user_file(role: str, path: Path, sha256: str = "") -> WeightFile:
@@ -174,12 +188,12 @@ def _check_model(table: Table, spec: ModelSpec) -> None:
     """Refuse values that do not fit together."""
     if spec.alias and not is_model_id(spec.alias):
         raise table.wrong("alias", "a name such as my-net", spec.alias)
-    if spec.overlap > spec.tile - spec.align:
+    if AUTO != spec.tile < spec.overlap + spec.align:
         most = spec.tile - spec.align
         raise table.wrong("overlap", f"at most the tile less align, {most}", spec.overlap)
-    if spec.blend > spec.overlap:
+    if AUTO != spec.overlap < spec.blend:
         raise table.wrong("blend", f"at most the overlap {spec.overlap}", spec.blend)
-    if spec.tile % spec.align:
+    if spec.tile != AUTO and spec.tile % spec.align:
         raise table.wrong("tile", f"a multiple of align {spec.align}", spec.tile)
     roles = [file.role for file in spec.files]
     if len(set(roles)) < len(roles):

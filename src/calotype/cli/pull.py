@@ -22,10 +22,12 @@ from calotype.settings import Settings
 HELP = """Get a model ready, so that its first request is fast.
 
 A model that comes with Calotype is checked and compiled. Any other ID is fetched from the Hugging
-Face Hub into the models folder: .onnx files, .param files with their .bin, diffusers pipelines
-(of the weights only the .safetensors, and of those the fp16 ones where there are some), and
-adapters (LoRA). What is there already isn't fetched again: a pull that was interrupted goes on
-with the file that it was at, from that file's start. Nothing is served before all of it is there.
+Face Hub into the models folder: .onnx files, .param files with their .bin, checkpoints of PyTorch
+(.safetensors, .pth, .pt, .ckpt), diffusers pipelines (of the weights only the .safetensors, and of
+those the fp16 ones where there are some), and adapters (LoRA). Of one name in several forms the
+first of these is taken. What is there already isn't fetched again: a pull that was interrupted
+goes on with the file that it was at, from that file's start. Nothing is served before all of it is
+there.
 
 \b
 Examples:
@@ -38,7 +40,8 @@ Examples:
   calotype pull --lora acme/inks --file 'ink-v2*'
 
 HF_ENDPOINT (a mirror), HF_TOKEN (for gated models) and HF_HUB_OFFLINE are honoured. Fetching needs
-`pip install 'calotype[hub]'`, and pipelines need `pip install 'calotype[diffusers]'`.
+`pip install 'calotype[hub]'`, pipelines need `pip install 'calotype[diffusers]'`, and checkpoints
+`pip install 'calotype[torch]'`.
 """
 
 

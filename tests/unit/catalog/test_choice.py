@@ -43,6 +43,8 @@ def _targets(choices: tuple[Choice, ...]) -> dict[str, str]:
         (["a b.onnx", "c/d.onnx"], ["acme/nets-a-b", "acme/nets-c-d"]),
         (["a.onnx", "big.onnx", "big.onnx_data"], ["acme/nets"]),
         (["a.onnx", "a.safetensors"], ["acme/nets"]),
+        (["a.pth", "a.safetensors", "a.pt"], ["acme/nets"]),
+        (["x2.pth", "x4.pth", "x4.safetensors"], ["acme/nets-x2", "acme/nets-x4"]),
     ],
 )
 def test_how_networks_are_named(names: list[str], expected: list[str]) -> None:
@@ -54,10 +56,8 @@ def test_how_networks_are_named(names: list[str], expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["m.safetensors", "m.pth"], "holds PyTorch and safetensors weights only, which a later"),
-        (["m.safetensors"], "if it is an adapter, --lora fetches it"),
         (["big.onnx", "big.onnx_data"], "external data"),
-        (["a.param"], r"holds no .onnx or .param with .bin or pipeline .*; it holds a\.param"),
+        (["a.param"], r"holds no .onnx or .param with .bin or .safetensors or .*; it holds a\.pa"),
         (["1", "2", "3", "4", "5", "6"], "1, 2, 3, 4, 5 and 1 more"),
         ([], "it holds nothing"),
     ],
@@ -65,6 +65,28 @@ def test_how_networks_are_named(names: list[str], expected: list[str]) -> None:
 def test_a_repository_without_anything_to_open(names: list[str], message: str) -> None:
     with pytest.raises(MissingWeightsError, match=message):
         _choose(*names)
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (["a.onnx", "a.param", "a.bin", "a.safetensors"], ["a.onnx"]),
+        (["a.param", "a.bin", "a.safetensors"], ["a.param", "a.bin"]),
+        (["a.param", "a.safetensors"], ["a.safetensors"]),
+        (["a.onnx", "a.onnx_data", "a.pth"], ["a.pth"]),
+        (["a.ckpt", "a.pt", "a.pth", "a.safetensors"], ["a.safetensors"]),
+        (["a.ckpt", "a.pt", "a.PTH"], ["a.PTH"]),
+    ],
+)
+def test_one_network_of_each_stem(names: list[str], taken: list[str]) -> None:
+    """What needs no PyTorch first, and pickles last."""
+    (choice,) = _choose(*names)
+    assert [file.name for file in choice.files.values()] == taken
+
+
+def test_a_pattern_chooses_another_form() -> None:
+    (choice,) = _choose("a.onnx", "a.pth", pattern="*.pth")
+    assert list(choice.files) == ["acme/nets.pth"]
 
 
 def test_a_pattern_that_matches_nothing() -> None:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import Result
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from calotype.local import Calotype
@@ -46,6 +48,52 @@ def test_a_folder_keeps_its_tree(invoke: Invoke, picture: MakePicture) -> None:
     assert result.exit_code == 0
     assert _tree("out") == ["a.png", "x/b.jpg", "x/y/c.png"]
     assert "3 done, in" in result.stderr
+
+
+def _negative(path: Path) -> Path:
+    """Write a network that gives the negative of a picture."""
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3, "h", "w"]) for n in "xy"]
+    one = numpy_helper.from_array(np.array(1, np.float32), "one")
+    node = helper.make_node("Sub", ["one", "x"], ["y"])
+    graph = helper.make_graph([node], "net", infos[:1], infos[1:], [one])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", ["nets/negative.onnx", "echo.onnx"])
+def test_the_path_of_a_network(
+    invoke: Invoke, picture: MakePicture, pixels: Pixels, name: str
+) -> None:
+    """Another model may be called like its file."""
+    _negative(Path(name))
+    picture("a.png")
+    result = invoke("run", name, "a.png", "-o", "b.png", "--precision", "f32")
+    assert result.exit_code == 0, result.stderr
+    assert np.array_equal(pixels(Path("b.png")), 255 - pixels(Path("a.png")))
+
+
+def test_the_path_of_a_network_that_takes_a_models_id(
+    invoke: Invoke, picture: MakePicture, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _negative(Path("models/net.onnx"))
+    Path("other").mkdir()
+    Path("other/net.toml").write_text("tile = 64\n")
+    _negative(Path("other/net.onnx"))
+    monkeypatch.setenv("CALOTYPE_MODELS_DIR", "models")
+    picture("a.png")
+    result = invoke("run", "other/net.onnx", "a.png", "-o", "b.png", "--precision", "f32")
+    assert result.exit_code == 0, result.stderr
+    assert np.array_equal(pixels(Path("b.png")), 255 - pixels(Path("a.png")))
+
+
+def test_a_path_without_a_file(invoke: Invoke, picture: MakePicture) -> None:
+    picture("a.png")
+    result = invoke("run", "gone.pth", "a.png")
+    assert result.exit_code == 1
+    assert "Model gone.pth does not exist" in result.stderr
 
 
 def test_a_bad_file_does_not_stop_the_rest(invoke: Invoke, picture: MakePicture) -> None:
@@ -113,6 +161,38 @@ def test_parameters(invoke: Invoke, picture: MakePicture, pixels: Pixels) -> Non
     )
     assert result.exit_code == 0
     assert np.array_equal(pixels(Path("b.png")), 255 - plain)
+
+
+def test_a_chain(invoke: Invoke, picture: MakePicture, pixels: Pixels) -> None:
+    picture("a.png")
+    plain = pixels(Path("a.png"))
+    result = invoke("run", "echo+test/double", "a.png", "-p", "echo.invert=true")
+    assert result.exit_code == 0
+    large = plain.repeat(2, axis=0).repeat(2, axis=1)
+    assert np.array_equal(pixels(Path("a_echo+double.png")), 255 - large)
+
+
+def test_one_of_the_same_models_in_a_chain(
+    invoke: Invoke, picture: MakePicture, pixels: Pixels
+) -> None:
+    picture("a.png")
+    plain = pixels(Path("a.png"))
+    told = ("-p", "echo#1.invert=false", "-p", "echo.invert=true")
+    result = invoke("run", "echo+test/echo", "a.png", "-o", "b.png", *told)
+    assert result.exit_code == 0
+    assert np.array_equal(pixels(Path("b.png")), 255 - plain)
+
+
+def test_a_chain_names_what_is_wrong(invoke: Invoke, picture: MakePicture) -> None:
+    picture("a.png")
+    wrong = invoke("run", "echo+double", "a.png", "-p", "echo.strength=2")
+    assert wrong.exit_code == 1
+    assert "echo.strength must be in [0, 1], got 2" in wrong.stderr
+    assert "Model nope does not exist" in invoke("run", "echo+nope", "a.png").stderr
+    broken = invoke("run", "test/double+test/broken", "a.png")
+    assert "failed: a.png: test/broken: " in broken.stderr
+    ignored = invoke("run", "echo+double", "a.png", "-p", "double.prompt=x")
+    assert "double.prompt was ignored: double takes no prompt" in ignored.stderr
 
 
 def test_the_size_asked_for(invoke: Invoke, picture: MakePicture, size: SizeOf) -> None:

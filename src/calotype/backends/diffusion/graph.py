@@ -1,30 +1,25 @@
 """Networks of PyTorch as OpenVINO's graphs, kept on disk once they were converted."""
 
-import contextlib
 import hashlib
 import json
 import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import openvino as ov
 import torch
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
+from calotype.backends.attempt import Attempt
 from calotype.backends.diffusion.forward import Call, Forward, join_call, take_apart
 from calotype.backends.diffusion.rewrite import VERSION, rewritten
 from calotype.backends.openvino import KEPT_S
+from calotype.backends.traced import trace
 
 logger = logging.getLogger(__name__)
-
-DEADLY_TRIES = 2
-"""Conversions that ended their process before the network is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +64,7 @@ def convert(module: nn.Module, forward: Forward, call: Call) -> Graph:
     """
     flat = Flat(module, forward, call)
     with torch.no_grad(), rewritten(module):
-        # Not `ov.convert_model`: it reports its use over the network, and takes twice as long.
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        traced = TorchScriptPythonDecoder(flat, example_input=tuple(call.tensors.values()))
-        model = frontend.convert(frontend.load(traced))
+        model = trace(flat, tuple(call.tensors.values()))
     return Graph(
         model=model,
         structure=call.structure,
@@ -117,31 +109,9 @@ class Shelf:
             logger.warning("converted %s is unusable, converting anew: %s", name, error)
             return None
 
-    @contextlib.contextmanager
-    def trying(self, name: str) -> Iterator[None]:
-        """Leave a mark while a network is converted: the converter may take the process along."""
-        mark = self._mark(name)
-        if mark is None:
-            yield
-            return
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        with mark.open("a") as tries:
-            tries.write(".")
-        try:
-            yield
-        finally:
-            mark.unlink(missing_ok=True)
-
-    def is_deadly(self, name: str) -> bool:
-        """Tell whether processes ended again and again while they converted a network.
-
-        Once proves nothing: a server may be ended at any time, and so may its workers.
-        """
-        mark = self._mark(name)
-        return mark is not None and mark.exists() and mark.stat().st_size >= DEADLY_TRIES
-
-    def _mark(self, name: str) -> Path | None:
-        return self._folder / f"{name}.trying" if self._folder else None
+    def attempt(self, name: str) -> Attempt:
+        """Return the conversion of a network as what may take the process along."""
+        return Attempt(self._folder / f"{name}.trying" if self._folder else None)
 
     def keep(self, name: str, graph: Graph) -> Graph:
         """Keep a network for the next start; return it as it is kept, in memory of its own."""

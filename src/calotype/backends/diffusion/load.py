@@ -14,13 +14,14 @@ import torch
 import transformers
 from torch import nn
 
+from calotype.backends.accelerator import use_cuda
 from calotype.backends.base import Machine
 from calotype.backends.diffusion.graph import Shelf
 from calotype.backends.diffusion.seam import Seam, lay_channels_last, release
 from calotype.backends.openvino import Engine
 from calotype.domain.diffusion import INDEX, components
 from calotype.domain.model import Device, ModelSpec
-from calotype.errors import InvalidSettingError, MissingExtraError, MissingWeightsError
+from calotype.errors import MissingExtraError, MissingWeightsError
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,7 @@ def load_pipeline(spec: ModelSpec, machine: Machine) -> Loaded:
     """
     _hush()
     options, folder = machine.diffusion, folder_of(spec)
-    has_cuda = torch.cuda.is_available()
-    if options.device == "cuda" and not has_cuda:
-        raise InvalidSettingError("diffusion_device is cuda, and PyTorch finds no CUDA device here")
-    if has_cuda and options.device != "cpu":
+    if use_cuda(machine):
         return _on_cuda(spec, folder, machine)
     if machine.threads:
         torch.set_num_threads(machine.threads)

@@ -25,13 +25,12 @@ from calotype.backends.diffusion.forward import (
 )
 from calotype.backends.diffusion.graph import Graph, Shelf, convert
 from calotype.backends.openvino import Engine
+from calotype.backends.traced import check_difference
 
 logger = logging.getLogger(__name__)
 
 COMPILED = 2
 """Sizes for which a network stays compiled."""
-TOLERANCES = {"bf16": 0.1, "f32": 0.01}
-"""Largest difference to PyTorch that is rounding, as a share of the largest value."""
 CRASHING_BLOCKS = "K"
 """Start of their names: those of the latent upscaler, with OpenVINO 2026.4."""
 SIZES = "img_shapes"
@@ -75,7 +74,7 @@ class Seam:
         """Why PyTorch runs it after all; empty: it doesn't."""
         if self._graph is not None:
             release(module)
-        elif shelf.is_deadly(name):
+        elif shelf.attempt(name).is_deadly:
             self._fall_back("converting it ended the process each time")
         elif crashes_converter(module):
             self._fall_back("the converter can't take its kind of blocks")
@@ -116,7 +115,7 @@ class Seam:
             self._fall_back(f"converting needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free")
             return
         try:
-            with self._shelf.trying(self.name), swapped(self._module, self._forward):
+            with self._shelf.attempt(self.name).marked(), swapped(self._module, self._forward):
                 graph = convert(self._module, self._forward, call)
                 expected = self._forward(**join_call(call.tensors, call.rest))
             self._check(self._infer(graph, call), expected)
@@ -129,10 +128,8 @@ class Seam:
     def _check(self, found: Any, expected: Any) -> None:
         """Refuse a network that computes something else."""
         for ours, theirs in zip(take_apart(found)[0], take_apart(expected)[0], strict=True):
-            bound = TOLERANCES[self._engine.precision] * float(theirs.abs().max())
             difference = float((ours - theirs).abs().max())
-            if not difference <= bound:  # not a number is no small difference
-                raise ValueError(f"differs by {difference:.3g}, {bound:.3g} would be rounding")
+            check_difference(difference, float(theirs.abs().max()), self._engine.precision)
 
     def _infer(self, graph: Graph, call: Call) -> Any:
         """Run the network."""
