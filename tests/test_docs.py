@@ -31,7 +31,7 @@ from calotype.backends.ncnn_graph import LAYERS
 from calotype.backends.registry import BACKENDS
 from calotype.catalog.catalog import build_catalog
 from calotype.cli.main import command as root_command
-from calotype.domain.model import ModelSpec, ParamSpec
+from calotype.domain.model import AUTO, ModelSpec, ParamSpec
 from calotype.domain.params import COMMON, KNOWN
 from calotype.observe import metrics
 from calotype.settings import ENV_PREFIX, Settings
@@ -222,7 +222,8 @@ def test_commands(words: str, item: click.Command) -> None:
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.alias)
 def test_models(spec: ModelSpec) -> None:
     told = section("models.md", spec.alias)
-    for fact in (code(spec.id), spec.licence, spec.source, f"{spec.tile} px"):
+    tile = "tile | none" if spec.tile == AUTO else f"{spec.tile} px"
+    for fact in (code(spec.id), spec.licence, spec.source, tile):
         assert fact in told
     if spec.params:
         assert parameters_table(spec.params) in told

@@ -19,8 +19,8 @@ _PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REVISION_CHARS = 16
 _OVERLAP_SHARE = 4
-_CHOOSING = frozenset({"spandrel"})
-"""Backends that choose tile, overlap and blend by the network, unless they are given."""
+_CHOOSING = frozenset({"colorize", "inpaint", "spandrel"})
+"""Backends that have no tiles, or choose them by the network, unless they are given."""
 
 
 def load_catalog_file(path: Path) -> list[ModelSpec]:

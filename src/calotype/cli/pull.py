@@ -5,17 +5,24 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import click
 
 from calotype.assembly import open_catalog
 from calotype.catalog import delivery, hub, weights
 from calotype.catalog.catalog import Catalog
-from calotype.catalog.choice import choose
+from calotype.catalog.choice import Choice, choose
+from calotype.catalog.scan import describe_file
 from calotype.cli.options import FOLDERS, read_settings, setting_options
 from calotype.cli.trial import trial
 from calotype.domain.model import ModelSpec
-from calotype.errors import CalotypeError, MissingWeightsError, UnknownModelError
+from calotype.errors import (
+    CalotypeError,
+    InvalidCatalogError,
+    MissingWeightsError,
+    UnknownModelError,
+)
 from calotype.local import Calotype
 from calotype.settings import Settings
 
@@ -118,7 +125,24 @@ def _fetch(settings: Settings, wish: _Wish, *, quiet: bool) -> list[str]:
             used = json.dumps([{"id": choice.id, "scale": 1.0}])
             say(f"{choice.id} is ready, for models that it was made for, with the parameter")
             say(f"  loras: {used}")
-    return [choice.id for choice in choices if choice.kind != "adapter"]
+    models = [choice for choice in choices if choice.kind != "adapter"]
+    reasons = {choice.id: _unserved(choice, folder) for choice in models}
+    ready = [choice_id for choice_id, reason in reasons.items() if not reason]
+    if models and not ready:
+        raise MissingWeightsError("; ".join(reasons.values()))
+    for reason in filter(None, reasons.values()):
+        click.echo(f"warning: {reason}", err=True)
+    return ready
+
+
+def _unserved(choice: Choice, folder: Path) -> str:
+    """Say why a network that was fetched is none, which only its tensors' names tell."""
+    try:
+        if choice.kind == "network":
+            describe_file(folder / next(iter(choice.files)))
+    except InvalidCatalogError as error:
+        return str(error)
+    return ""
 
 
 def _make_ready(local: Calotype, id: str, *, quiet: bool) -> None:

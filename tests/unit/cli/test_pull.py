@@ -157,8 +157,17 @@ def test_an_adapter_goes_where_adapters_are_looked_for(
 
 
 def test_a_file_that_is_said_to_be_an_adapter(invoke: Invoke, home: Path, served: Hub) -> None:
-    served.files = {"v1.safetensors": b"one", "v2.safetensors": b"two"}
-    assert "--lora fetches it" in invoke("pull", "acme/nets").stderr
+    header = b'{"unet.to_q.lora_A.weight": {}}'
+    adapter = len(header).to_bytes(8, "little") + header
+    served.files = {"v1.safetensors": adapter, "v2.safetensors": b"two"}
+    said = invoke("pull", "acme/nets").stderr
+    assert "warning: nets-v1.safetensors can't be run: it is an adapter (LoRA)" in said
+    assert "where pull --lora puts it" in said
+    served.files = {"v1.safetensors": adapter}
+    alone = invoke("pull", "acme/nets")
+    assert alone.exit_code == 2
+    assert "error: nets.safetensors can't be run: it is an adapter (LoRA)" in alone.stderr
+    served.files = {"v1.safetensors": adapter, "v2.safetensors": b"two"}
     assert "--file chooses one: v1.safetensors, v2" in invoke("pull", "--lora", "acme/nets").stderr
     assert invoke("pull", "--lora", "acme/nets", "--file", "v2*", "-q").stdout == ""
     assert (home / "data/models/loras/acme/nets.safetensors").read_bytes() == b"two"
