@@ -64,16 +64,20 @@ async def test_missing_weights_say_what_is_missing(tmp_path: Path) -> None:
         assert ready.json()["state"] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("extra", "needed"), [("needy", "'calotype[needy]'"), ("other", "absent_package")]
+)
 async def test_a_missing_extra_says_how_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str, needed: str
 ) -> None:
     (tmp_path / "needs_absent.py").write_text("import absent_package")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(registry.BACKENDS, "needy", "needs_absent")
+    monkeypatch.setitem(registry.EXTRAS, extra, "'calotype[needy]'")
     async with serving(tmp_path, _of("needy")) as server:
         status, kind, message = problem_of(await server.run("odd"))
     assert (status, kind) == (500, "config")
-    assert message == "test/odd needs absent_package: pip install 'calotype[needy]'"
+    assert message == f"test/odd needs absent_package: pip install {needed}"
 
 
 async def test_a_wrong_catalog_found_late_answers_a_fixed_sentence(tmp_path: Path) -> None:
