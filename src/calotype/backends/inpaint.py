@@ -131,13 +131,16 @@ class InpaintBackend:
 
 
 def _hole(job: Job) -> Plane:
-    """Return what is filled: the mask, and where it fades out, for a fill has nothing to keep."""
+    """Return what is filled: the mask, and where it fades out, for a fill has nothing to keep.
+
+    Where that would be everything, only the mask.
+    """
     hole = np.ascontiguousarray(job.images["mask_image"].pixels[:, :, 0])
     blur = job.params.get("mask_blur")
     if not isinstance(blur, int) or not blur:
         return hole
     grown = box_mean(hole.astype(np.float32), blur) > 0
-    return np.where(grown, np.uint8(255), np.uint8(0))
+    return hole if grown.all() else np.where(grown, np.uint8(255), np.uint8(0))
 
 
 def fill(pixels: Pixels, hole: Plane, way: Way) -> Pixels:

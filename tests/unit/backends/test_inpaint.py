@@ -70,6 +70,12 @@ def test_the_soft_edge_is_filled_too() -> None:
     assert np.array_equal(answer.pixels, pixels), "nothing of the halo is left"
 
 
+def test_a_soft_edge_over_all_the_rest_is_none() -> None:
+    pixels, hole = photo(20, 30), square(20, 30, 9)
+    soft, hard = (backend().run([job(pixels, hole, blur=blur)])[0] for blur in (30, 0))
+    assert np.array_equal(soft.pixels, hard.pixels)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_any_size_and_any_hole(data: st.DataObject) -> None:
