@@ -8,8 +8,9 @@ falls to zero over the last 45 % of the steps, so `--steps` may still be changed
 
 import argparse
 import csv
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from training.colorize.loss import correlation, cross_entropy, distance
 from training.colorize.measure import held_out_score
 from training.colorize.muon import Muon, split
 from training.colorize.network import Colorizer, annealed, parameters
+from training.run import Run
 
 BATCH = 64
 PHOTO_BATCH = 16
@@ -44,7 +46,7 @@ def main() -> None:
         torch.set_num_threads(asked.threads)
     photos = read(asked.data, asked.work)
     cells = Cells(photos.counts(), least_share=3e-6, uniform=0.5).to(asked.device)
-    run = Run(photos, cells, asked)
+    run = Colouring(photos, cells, asked)
     print(
         f"{len(photos.thumbs)} thumbs, {len(photos.photos)} photos, {len(cells.centres)} cells, "
         f"{parameters(run.network) / 1e6:.2f} M parameters",
@@ -54,12 +56,15 @@ def main() -> None:
     run.finish()
 
 
-class Run:
+class Colouring(Run):
     """One training run: the network, its average, the optimizers and the step it is at."""
 
+    batch = BATCH
+
     def __init__(self, photos: Photos, cells: Cells, asked: argparse.Namespace) -> None:
+        kept = asked.work / f"{asked.name}.pt"
+        super().__init__(kept, asked.device, asked.steps, asked.report)
         self.photos, self.cells, self.asked = photos, cells, asked
-        self.device = torch.device(asked.device)
         self.network = Colorizer(len(cells.centres)).to(self.device)
         for weight in self.network.parameters():
             if weight.dim() == 4:
@@ -70,60 +75,24 @@ class Run:
             use_buffers=True,
         )
         inner, others = split(self.network)
-        self.optimizers: list[torch.optim.Optimizer] = [
+        self.parts = {"network": self.network, "average": self.average}
+        self.optimizers = [
             Muon(inner, lr=asked.muon_lr) if asked.muon_lr else torch.optim.AdamW(inner, 2e-3),
             torch.optim.AdamW(others, 2e-3, weight_decay=0.01),
         ]
         self.rates = [group["lr"] for o in self.optimizers for group in o.param_groups]
-        self.step = 0
-        self.kept = asked.work / f"{asked.name}.pt"
         self.log = asked.work / f"{asked.name}.csv"
 
-    def resume(self) -> None:
-        """Go on from what was kept, if anything was."""
-        if not self.kept.exists():
-            return
-        state = torch.load(self.kept, weights_only=True, map_location=self.device)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, part in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(part)
-        self.step = state["step"]
-        print(f"resumed at step {self.step}")
+    def extra(self) -> dict[str, Any]:
+        """Keep the cells beside the network: their order is that of its outputs."""
+        return {"cells": self.cells.centres}
 
-    def keep(self) -> None:
-        """Write everything that resuming needs, whole or not at all."""
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "step": self.step,
-            "cells": self.cells.centres,
-        }
-        part = self.kept.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.kept)
-
-    def finish(self) -> None:
-        """Make all steps that are left."""
-        sums: dict[str, float] = {}
-        start, first = time.monotonic(), self.step
-        while self.step < self.asked.steps:
-            for name, value in self._one().items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.step += 1
-            if self.step % self.asked.report == 0 or self.step == self.asked.steps:
-                pace = (self.step - first) * BATCH / (time.monotonic() - start)
-                means = {name: value / self.asked.report for name, value in sums.items()}
-                self._report(means, pace)
-                sums = {}
-                self.keep()
-
-    def _one(self) -> dict[str, float]:
+    def one(self) -> Mapping[str, float]:
+        """Make a step."""
         # Seeded by the step, so that a resumed run sees what an uninterrupted one sees.
         chance = np.random.default_rng((self.asked.seed, self.step))
         self._set_rate()
-        done = self.step / self.asked.steps
+        done = self.step / self.steps
         use_photos = done >= PHOTOS_FROM and self.step % PHOTOS_EVERY == 0
         lab, labels = _photos(self.photos, chance) if use_photos else _thumbs(self.photos, chance)
         lightness = _toned(lab[:, :1] / 50, chance).to(self.device)
@@ -155,13 +124,14 @@ class Run:
         return {name: float(part.detach()) for name, part in parts.items()}
 
     def _set_rate(self) -> None:
-        done = self.step / self.asked.steps
+        done = self.step / self.steps
         share = min(1.0, (self.step + 1) / 100) * min(1.0, (1 - done) / (1 - STABLE))
         groups = [group for o in self.optimizers for group in o.param_groups]
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"] = rate * share
 
-    def _report(self, means: dict[str, float], pace: float) -> None:
+    def report(self, means: Mapping[str, float], pace: float) -> None:
+        """Measure, print, and add a row to the log."""
         self.average.eval()
         score = held_out_score(self.average.module, self.cells.centres, self.asked.data)
         row = {"step": self.step, **means, "held_out": score, "per_second": pace}

@@ -7,7 +7,7 @@ the eye sees first), and, in the second half, a critic's opinion (hinge loss).
 """
 
 import argparse
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.nn import functional
 from training.inpaint.holes import hole
 from training.inpaint.network import Critic, Inpainter
 from training.photos import large
+from training.run import Run
 
 BATCH, SIDE = 8, 128
 CRITIC_FROM = 0.5
@@ -31,73 +32,42 @@ def main() -> None:
     torch.manual_seed(asked.seed)
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    run = Run(asked)
+    run = Filling(asked)
     run.resume()
     run.finish()
 
 
-class Run:
+class Filling(Run):
     """One training run."""
 
+    batch = BATCH
+
     def __init__(self, asked: argparse.Namespace) -> None:
-        self.asked, self.device = asked, torch.device(asked.device)
+        kept = asked.work / f"{asked.name}.pt"
+        super().__init__(kept, asked.device, asked.steps, asked.report)
+        self.asked = asked
         self.photos = list(large(asked.data, held_out=False))
         self.network, self.critic = Inpainter().to(self.device), Critic().to(self.device)
+        self.parts = {"network": self.network, "critic": self.critic}
         self.optimizers = [
             torch.optim.AdamW(self.network.parameters(), 4e-4, betas=(0.5, 0.99)),
             torch.optim.AdamW(self.critic.parameters(), 4e-4, betas=(0.5, 0.99)),
         ]
-        self.step = 0
-        asked.work.mkdir(parents=True, exist_ok=True)
-        self.kept = asked.work / f"{asked.name}.pt"
 
-    def resume(self) -> None:
-        """Go on from what was kept, if anything was."""
-        if not self.kept.exists():
-            return
-        state = torch.load(self.kept, weights_only=True, map_location=self.device)
-        self.network.load_state_dict(state["network"])
-        self.critic.load_state_dict(state["critic"])
-        for optimizer, part in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(part)
-        self.step = state["step"]
-        print(f"resumed at step {self.step}", flush=True)
+    def report(self, means: Mapping[str, float], pace: float) -> None:
+        """Print."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
+        print(f"step {self.step}  {text}  {pace:.1f} pictures/s", flush=True)
 
-    def keep(self) -> None:
-        """Write everything that resuming needs, whole or not at all."""
-        part = self.kept.with_suffix(".part")
-        state = {
-            "network": self.network.state_dict(),
-            "critic": self.critic.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "step": self.step,
-        }
-        torch.save(state, part)
-        part.replace(self.kept)
-
-    def finish(self) -> None:
-        """Make all steps that are left."""
-        sums: dict[str, float] = {}
-        start, first = time.monotonic(), self.step
-        while self.step < self.asked.steps:
-            for name, value in self._one().items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.step += 1
-            if self.step % self.asked.report == 0 or self.step == self.asked.steps:
-                pace = (self.step - first) * BATCH / (time.monotonic() - start)
-                means = "  ".join(f"{n} {v / self.asked.report:.4g}" for n, v in sums.items())
-                print(f"step {self.step}  {means}  {pace:.1f} pictures/s", flush=True)
-                sums = {}
-                self.keep()
-
-    def _one(self) -> dict[str, float]:
+    def one(self) -> Mapping[str, float]:
+        """Make a step."""
         # Seeded by the step, so that a resumed run sees what an uninterrupted one sees.
         chance = np.random.default_rng((self.asked.seed, self.step))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = 4e-4 * min(1.0, 4 * (1 - self.step / self.asked.steps))
+                group["lr"] = 4e-4 * min(1.0, 4 * (1 - self.step / self.steps))
         truth, holes = self._batch(chance)
-        judged = self.step >= CRITIC_FROM * self.asked.steps
+        judged = self.step >= CRITIC_FROM * self.steps
         with torch.autocast(self.device.type, torch.bfloat16):
             made = self.network(truth, holes)
         made = made.float()
