@@ -7,10 +7,11 @@ import numpy as np
 from calotype.assembly import backend_loader
 from calotype.backends.base import Backend, Machine, Precision
 from calotype.catalog.catalog import build_catalog
+from calotype.domain.hooks import Hooks
 from calotype.domain.image import Image, Pixels
 from calotype.domain.model import ModelSpec
 from calotype.domain.params import apply_params
-from calotype.domain.request import Hooks, Job
+from calotype.domain.request import Job
 
 CATALOG = build_catalog()
 

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import click
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from prometheus_client.metrics import MetricWrapperBase
 
 from calotype import errors
@@ -45,7 +45,7 @@ README = ROOT / "README.md"
 HERE = "http://127.0.0.1:8000"
 """Where the pages say that the server is."""
 MODELS = build_catalog().all()
-EXTRA_KINDS = {"not_found": 404, "method": 405, "not_ready": 503, "internal": 500}
+EXTRA_KINDS = {"method": 405, "not_ready": 503, "internal": 500}
 """What the HTTP layer answers without an error of the tree."""
 RUN_S = 240.0
 
@@ -242,7 +242,7 @@ def test_models_in_the_readme() -> None:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_parameters_of_the_api(name: str) -> None:
-    assert f"| `{name}` |" in read("http.md")
+    assert f"| `{name}` |" in read("http-api.md")
 
 
 def requirements() -> Iterator[str]:
@@ -362,6 +362,7 @@ def desk(tmp_path: Path) -> Path:
     mask = Image.new("L", (40, 30))
     mask.paste(255, (10, 5, 20, 15))
     mask.save(tmp_path / "mask.png")
+    Image.merge("LA", (mask, ImageChops.invert(mask))).save(tmp_path / "hole.png")
     return tmp_path
 
 
@@ -427,12 +428,30 @@ def test_library_page(desk: Path, env: dict[str, str]) -> None:
     assert size(desk / "large.jpg") == (1600, 1200)
 
 
+def test_openai_page(server: str, desk: Path, env: dict[str, str]) -> None:
+    (text,) = blocks(DOCS / "openai.md", "python")
+    run([sys.executable, "-W", "error", "-c", text.replace(HERE, server)], desk, env)
+    assert size(desk / "large.png") == (80, 60)
+    assert size(desk / "without.png") == (40, 30)
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    (text,) = blocks(DOCS / "openai.md", "sh")
+    run(["bash", "-euc", text.replace(HERE, server)], desk, env)
+    answer = json.loads((desk / "painted.json").read_text(encoding="utf-8"))
+    assert (answer["size"], answer["output_format"]) == ("40x30", "jpeg")
+    assert answer["warnings"] == []
+
+
 def test_http_page(server: str) -> None:
     with urllib.request.urlopen(f"{server}/openapi.json", timeout=RUN_S) as answer:  # noqa: S310
         described = cast(dict[str, Any], json.load(answer))
-    text = read("http.md")
-    for path in described["paths"]:
-        assert path.endswith("s/") or f"{path}`" in text
+    text = read("http-api.md")
+    for path, methods in described["paths"].items():
+        for method in methods:
+            assert path.endswith("s/") or f"| `{method.upper()} {path}` |" in text
+    told = described["components"]["schemas"]["Request"]["properties"]
+    for name in (*told, *told["state"]["enum"]):
+        assert f"`{name}`" in text
     operation = described["paths"]["/models/{id}"]["post"]
     asked = [item["name"] for item in operation["parameters"] if item["in"] == "header"]
     for header in (*asked, *operation["responses"]["200"]["headers"]):

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from calotype.backends.base import Batching
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks, Job, JobCancelledError, Outcome
+from calotype.domain.request import Job, Outcome
 from calotype.execution.crew import Crew
 from calotype.execution.policy import BatchLimits
 from calotype.execution.scheduler import Scheduler

@@ -10,7 +10,10 @@
     - UnauthorizedError
     - ForbiddenError
     - UnknownModelError
+    - UnknownPathError
     - UnknownRequestError
+    - RequestConflictError
+    - ResultGoneError
     - UnsafeResultError
   x CapacityError         nobody's fault; the caller may retry
     - RateLimitedError
@@ -19,6 +22,7 @@
     - DeadlineExceededError
     - ShuttingDownError
     - RequestCancelledError
+    - UnfinishedError
   x BackendError          the model's fault; detail goes to the log only
     - ModelCrashedError
     - OutOfMemoryError
@@ -119,10 +123,28 @@ class UnknownModelError(RequestError):
     kind = "unknown_model"
 
 
+class UnknownPathError(RequestError):
+    """The server has nothing at that path."""
+
+    kind = "not_found"
+
+
 class UnknownRequestError(RequestError):
-    """No request of that id is in work: it is done, or there never was one."""
+    """No request of that id is known: it is forgotten, or there never was one."""
 
     kind = "unknown_request"
+
+
+class RequestConflictError(RequestError):
+    """A job of that id is there already."""
+
+    kind = "conflict"
+
+
+class ResultGoneError(RequestError):
+    """The job is done, and its picture is no longer kept."""
+
+    kind = "gone"
 
 
 class UnsafeResultError(RequestError):
@@ -166,9 +188,15 @@ class ShuttingDownError(CapacityError):
 
 
 class RequestCancelledError(CapacityError):
-    """An operator stopped the work; the same request may be sent again."""
+    """Its sender or an operator stopped the work; the same request may be sent again."""
 
     kind = "cancelled"
+
+
+class UnfinishedError(CapacityError):
+    """The job is not done yet."""
+
+    kind = "unfinished"
 
 
 def shutting_down() -> ShuttingDownError:

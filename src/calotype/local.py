@@ -26,9 +26,10 @@ from calotype.catalog.scan import describe_file
 from calotype.codec.decode import decode, probe
 from calotype.codec.source import Source, encoded, with_files
 from calotype.domain.chain import Chain
+from calotype.domain.hooks import Hooks
 from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import FORMATS, Hooks, ImageFormat, ImageRequest, ParamValue
+from calotype.domain.request import FORMATS, ImageFormat, ImageRequest, ParamValue
 from calotype.errors import InvalidParameterError, ShuttingDownError
 from calotype.settings import load_settings
 

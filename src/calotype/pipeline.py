@@ -12,6 +12,7 @@ from calotype.cache.memory import Entry, ResponseCache
 from calotype.catalog.catalog import Catalog
 from calotype.codec.service import Codec, Made, Upload
 from calotype.domain.deadline import on_loop
+from calotype.domain.hooks import Hooks
 from calotype.domain.model import ModelSpec, ModelStatus
 from calotype.domain.params import canonical
 from calotype.domain.plan import plan_stages
@@ -68,6 +69,11 @@ class Pipeline:
         except TimeoutError:
             raise DeadlineExceededError("the deadline passed before the picture was done") from None
 
+    def check(self, request: ImageRequest) -> None:
+        """Raise what ``run`` would raise now, before anything is decoded or looked for."""
+        plan_stages(self.catalog.chain(request.model_id), request.parameters, strict=request.strict)
+        self.runner.check()
+
     async def _run(self, request: ImageRequest) -> ImageResponse:
         started_s, chain = time.monotonic(), self.catalog.chain(request.model_id)
         plan = plan_stages(chain, request.parameters, strict=request.strict)
@@ -103,10 +109,11 @@ class Pipeline:
         # The seed is no part of the key: a request that names none may be answered by any.
         seed = choose_seed(stages)
 
-        async def compute() -> tuple[Entry, Outcome]:
+        async def compute(hooks: Hooks) -> tuple[Entry, Outcome]:
             self.runner.check()
             upload = await self.codec.decode(request.upload, stages, request.formats)
-            made, run = await self._run_stages(request, seeded(stages, seed), upload)
+            told = replace(request, hooks=hooks)
+            made, run = await self._run_stages(told, seeded(stages, seed), upload)
             file = await self.codec.encode(made, upload, request.formats)
             entry = Entry(
                 body=file.body,
@@ -120,10 +127,10 @@ class Pipeline:
             return entry, run.outcome
 
         if not request.use_cache:
-            return *await compute(), "bypass"
+            return *await compute(request.hooks), "bypass"
         # Who waits for a model and who doesn't can't share an answer that says that it loads.
         flight = f"{key} {request.wait_for_model}"
-        (entry, outcome), shared = await self.flights.run(flight, compute)
+        (entry, outcome), shared = await self.flights.run(flight, compute, request.hooks)
         return entry, outcome, "coalesced" if shared else "miss"
 
     async def _run_stages(
@@ -132,7 +139,7 @@ class Pipeline:
         """Run one model after the other, each on what the one before made; most often only one."""
         made, runs = Made(image=upload.image), []
         for i, stage in enumerate(stages):
-            with naming(stage), stage_hooks(request.hooks, i, len(stages)) as hooks:
+            with naming(stage), stage_hooks(request.hooks, stage.label, i, len(stages)) as hooks:
                 inputs = await self.codec.prepare(stages[i:], made.image, upload.images[i])
                 job = request.job(stage.model, inputs.params, inputs.image, inputs.images)
                 job = replace(job, hooks=hooks, admitted=i > 0)

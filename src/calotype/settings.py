@@ -69,6 +69,12 @@ class Settings:
     max_deadline_s: float = _knob(3600.0, "largest x-deadline-ms accepted, seconds", minimum=0.001)
     hold_s: float = _knob(15.0, "seconds a request waits for a loading model before 503", minimum=0)
     drain_s: float = _knob(30.0, "seconds that running requests get at shutdown", minimum=0)
+    result_s: float = _knob(
+        3600.0, "seconds that a job's picture and the end of a request are kept", minimum=1
+    )
+    result_bytes: int = _knob(
+        256 * MIB, "pictures of jobs kept until they are fetched, bytes", minimum=0
+    )
     cache_memory_bytes: int = _knob(128 * MIB, "answers kept in memory, bytes; 0: none", minimum=0)
     cache_disk_bytes: int = _knob(1024 * MIB, "answers kept on disk, bytes; 0: none", minimum=0)
     jpeg_quality: int = _knob(90, "quality of JPEG answers", minimum=1, maximum=100)

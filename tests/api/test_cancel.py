@@ -122,7 +122,7 @@ async def test_one_of_two_equal_requests_is_cancelled(
 
         async def together() -> bool:
             flights = server.services.pipeline.flights._flights.values()
-            return [flight.waiting for flight in flights] == [2]
+            return [len(flight.crowd) for flight in flights] == [2]
 
         await until(together)
         assert (await stop(server, leaves)).json()["cancelled"] == 1

@@ -14,9 +14,9 @@ from calotype.backends.checkpoint.window import SizeRule
 from calotype.backends.spandrel import SpandrelBackend
 from calotype.backends.spandrel import load as load_checkpoint
 from calotype.backends.traced import trace
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Pixels, Size
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks, JobCancelledError
 from calotype.errors import PayloadTooLargeError
 from checkpoints import direct, make, save, spec_of
 from models import job, load, photo

@@ -1,4 +1,4 @@
-"""Install the clients that tests/compat runs: an old huggingface_hub, and the JavaScript client.
+"""Install what tests run beside Python's packages: old clients, JavaScript, a browser.
 
 Run once by `make test`; does nothing when all is there.
 """
@@ -28,20 +28,32 @@ def old_hub() -> Path:
 
 
 def node_client() -> Path:
-    """Return the folder that has @huggingface/inference, installing it if need be."""
+    """Return the folder that has the packages of npm, installing them if need be."""
     folder = ENVIRONMENTS / "node"
     lock = (HERE / "node" / "package-lock.json").read_text(encoding="utf-8")
     if not _is_done(folder, lock):
         if shutil.which("npm") is None:
-            install = ["apt-get", "install", "--yes", "--quiet", "nodejs", "npm"]
-            subprocess.run(["apt-get", "update", "--quiet"], check=True)
-            subprocess.run(install, check=True)
+            _install("nodejs", "npm")
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(HERE / "node", folder)
         quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run(["npm", "ci", *quiet], cwd=folder, check=True)
         _mark_done(folder, lock)
     return folder
+
+
+def chromium() -> str:
+    """Return the path of a Chromium, installing Debian's if need be."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not any(map(shutil.which, names)):
+        _install("chromium", "fonts-dejavu-core")
+    return next(path for path in map(shutil.which, names) if path)
+
+
+def _install(*packages: str) -> None:
+    """Install packages of Debian's."""
+    subprocess.run(["apt-get", "update", "--quiet"], check=True)
+    subprocess.run(["apt-get", "install", "--yes", "--quiet", *packages], check=True)
 
 
 def _is_done(folder: Path, content: str) -> bool:
@@ -61,3 +73,4 @@ def _digest(content: str) -> str:
 if __name__ == "__main__":
     old_hub()
     node_client()
+    chromium()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from calotype.backends.base import Backend
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Pixels
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks, JobCancelledError
 from models import CATALOG, job, load, photo, psnr
 
 FAKE = ModelSpec(id="fake", backend="fake", revision="1", scale=2, options={"steps": 3})

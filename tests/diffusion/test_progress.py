@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from calotype.backends.diffusers import DiffusersBackend
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Pixels
-from calotype.domain.request import Hooks, JobCancelledError
 from diffusion.conftest import Family
 from models import job
 from pipelines import FAMILIES

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from calotype.domain.hooks import JobCancelledError
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Job, JobCancelledError, Outcome
+from calotype.domain.request import Job, Outcome
 from calotype.errors import BadOutputError, DeadlineExceededError, ModelCrashedError
 from calotype.execution.crew import Crew
 from calotype.execution.policy import BatchLimits

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calotype.backends.tiling import Grid, count_tiles, run_tiled, spans
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Pixels
-from calotype.domain.request import Hooks, JobCancelledError
 
 
 @st.composite

@@ -13,22 +13,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from calotype.api.answer import Answers
+from calotype.api.archive import Archive
 from calotype.api.auth import Authenticator, Caller
 from calotype.api.command import Commands
 from calotype.api.control import Control, Supply
 from calotype.api.document import json_response
-from calotype.api.exchange import Doorway
+from calotype.api.edits import Edits
+from calotype.api.exchange import KEY, Doorway, Exchange
 from calotype.api.gate import Gate
 from calotype.api.inference import Inference
 from calotype.api.inflight import InFlight
+from calotype.api.jobs import Jobs
 from calotype.api.limits import RateLimiter
 from calotype.api.lookup import Lookup
 from calotype.api.openapi import describe
 from calotype.api.operation import Operation
-from calotype.api.problems import refusal
-from calotype.api.routes import Path, command_paths, guarded_paths, open_paths
+from calotype.api.problems import problem, refusal
+from calotype.api.routes import (
+    Path,
+    command_paths,
+    guarded_paths,
+    open_paths,
+    openai_paths,
+    tracking_paths,
+)
+from calotype.api.tracking import Tracking
 from calotype.domain.text import printable
-from calotype.errors import CalotypeError
+from calotype.errors import CalotypeError, UnknownPathError
 from calotype.pipeline import Pipeline
 from calotype.settings import Settings
 
@@ -61,7 +73,11 @@ def create_app(
         stop: lets running requests finish.
     """
     gate = Gate(authenticator=authenticator, limiter=limiter)
-    paths = _paths(pipeline, control, settings, gate, supply)
+    in_flight = InFlight(Archive(settings.result_bytes, settings.result_s))
+    jobs = Jobs(pipeline=pipeline, in_flight=in_flight, answers=Answers(), settings=settings)
+    paths = _paths(
+        pipeline=pipeline, control=control, settings=settings, gate=gate, supply=supply, jobs=jobs
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -73,6 +89,7 @@ def create_app(
             starting.cancel()
             await asyncio.wait((starting,))
             await stop()
+            await jobs.close()
 
     app = Starlette(
         routes=[path.route() for path in paths],
@@ -86,17 +103,33 @@ def create_app(
 
 
 def _paths(
-    pipeline: Pipeline, control: Control, settings: Settings, gate: Gate, supply: Supply | None
+    *,
+    pipeline: Pipeline,
+    control: Control,
+    settings: Settings,
+    gate: Gate,
+    supply: Supply | None,
+    jobs: Jobs,
 ) -> list[Path]:
     """Return every route, those first that win over others."""
-    in_flight = InFlight()
+    in_flight = jobs.in_flight
     inference = Inference(
         pipeline=pipeline,
         control=control,
         in_flight=in_flight,
         settings=settings,
         gate=gate,
+        jobs=jobs,
         supply=supply,
+    )
+    edits = Edits(
+        inference=inference,
+        pipeline=pipeline,
+        control=control,
+        in_flight=in_flight,
+        settings=settings,
+        gate=gate,
+        answers=jobs.answers,
     )
     commands = Commands(pipeline=pipeline, control=control, in_flight=in_flight, settings=settings)
     operation = Operation(pipeline=pipeline, control=control, settings=settings)
@@ -104,6 +137,8 @@ def _paths(
     paths = [
         *command_paths(gate, commands, inference, pipeline),
         *open_paths(inference, operation),
+        *tracking_paths(gate, Tracking(in_flight)),
+        *openai_paths(gate, edits, lookup),
         *guarded_paths(gate, lookup, operation),
     ]
 
@@ -131,13 +166,15 @@ async def _no_route(request: Request, error: Exception) -> Response:
     del error  # starlette's, whose Allow names the methods of one route of several
     path = printable(request.url.path, _PATH_CHARS)
     allowed = _methods(request)
+    exchange: Exchange = request.scope[KEY]
     if not allowed:
-        return refusal(HTTPStatus.NOT_FOUND, "not_found", f"{path} does not exist")
+        return problem(UnknownPathError(f"{path} does not exist"), exchange.dialect)
     return refusal(
         HTTPStatus.METHOD_NOT_ALLOWED,
         "method",
         f"{printable(request.method, 20)} is not allowed at {path}, only {', '.join(allowed)}",
         headers={"allow": ", ".join(allowed)},
+        dialect=exchange.dialect,
     )
 
 

@@ -11,8 +11,9 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from calotype.api.header import join_headers, kept_request_id
+from calotype.api.openai import OPENAI_PATH, write_error
 from calotype.api.presence import ClientGoneError
-from calotype.api.problems import problem
+from calotype.api.problems import Dialect, plain, problem
 from calotype.domain.chain import Chain
 from calotype.domain.text import printable
 from calotype.errors import shutting_down
@@ -49,6 +50,7 @@ class Exchange:
     __slots__ = (
         "answer_bytes",
         "cache",
+        "dialect",
         "extra",
         "headers",
         "label",
@@ -62,6 +64,8 @@ class Exchange:
     def __init__(self, scope: Scope) -> None:
         self.started_s = time.monotonic()
         self.received_s = 0.0
+        self.dialect = dialect_of(scope["path"])
+        """How an error is written."""
         self.headers: Mapping[bytes, bytes] = join_headers(scope["headers"])
         self.request_id = kept_request_id(self.headers) or secrets.token_hex(16)
         self.model = ""
@@ -121,6 +125,11 @@ class Exchange:
         )
 
 
+def dialect_of(path: str) -> Dialect:
+    """Return how errors are written to whoever asks for a path."""
+    return write_error if f"{path}/".startswith(OPENAI_PATH) else plain
+
+
 class Doorway:
     """Stands around the application: begins and ends every exchange.
 
@@ -156,7 +165,7 @@ class Doorway:
                 raise  # too late for another answer: the server must close the connection
             # Who cancels is the server that ends, and has waited as long as it may.
             told = error if isinstance(error, Exception) else shutting_down()
-            await problem(told)(scope, receive, send_on)
+            await problem(told, exchange.dialect)(scope, receive, send_on)
         finally:
             exchange.finish(scope)
             REQUEST_ID.reset(before)

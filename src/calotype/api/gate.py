@@ -57,6 +57,14 @@ class Gate:
 
         return guarded
 
+    def guard_waiting(self, command: Command) -> Callable[[Request], Awaitable[Response]]:
+        """As ``guard``, for endpoints that wait for something."""
+
+        async def guarded(request: Request) -> Response:
+            return await command(request, self.identify(request.scope[KEY]))
+
+        return guarded
+
     def guard_admin(self, command: Command, deed: str) -> Callable[[Request], Awaitable[Response]]:
         """Let only operators reach a command; it costs nothing of a rate.
 

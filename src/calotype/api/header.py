@@ -11,8 +11,12 @@ from calotype.settings import Settings
 Headers = Mapping[bytes, bytes]
 """Lower-case name to value; lines of one name are joined by a comma."""
 
+MAX_WAIT_S = 3600.0
+"""Longest time that an answer is held back because its client prefers so."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
     **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
@@ -29,6 +33,18 @@ class Wishes:
     strict: bool
     deadline_s: float
     """Seconds that the request may take."""
+    body_s: float
+    """Seconds that its body may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """What a client would like, but needn't get."""
+
+    is_async: bool = False
+    """To be answered before the work is done."""
+    wait_s: float = 0.0
+    """To be answered after that time at most."""
 
 
 def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -58,11 +74,33 @@ def read_wishes(headers: Headers, settings: Settings) -> Wishes:
     Raises:
         InvalidParameterError: one has no meaning, or is out of range.
     """
+    deadline_s = _deadline_s(headers, settings)
+    usual_s = settings.max_deadline_s if read_preference(headers).is_async else settings.deadline_s
     return Wishes(
         use_cache=_flag(headers, b"x-use-cache"),
         wait_for_model=_flag(headers, b"x-wait-for-model"),
         strict=bool(_flag(headers, b"x-strict")),
-        deadline_s=_deadline_s(headers, settings),
+        deadline_s=usual_s if deadline_s is None else deadline_s,
+        body_s=settings.deadline_s if deadline_s is None else deadline_s,
+    )
+
+
+def read_preference(headers: Headers) -> Preference:
+    """Read the header ``Prefer``; what has no meaning in it is ignored, as its standard says.
+
+    Source:
+        RFC 7240.
+    """
+    if b"prefer" not in headers:
+        return Preference()
+    found: dict[str, str] = {}
+    for part in headers[b"prefer"].decode("latin-1").split(","):
+        name, _, value = part.partition(";")[0].partition("=")
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    wait = found.get("wait", "")
+    return Preference(
+        is_async="respond-async" in found,
+        wait_s=min(float(wait), MAX_WAIT_S) if _SECONDS.fullmatch(wait) else 0.0,
     )
 
 
@@ -86,10 +124,10 @@ def _flag(headers: Headers, name: bytes) -> bool | None:
     return read_boolean(name.decode(), value.decode("latin-1"))
 
 
-def _deadline_s(headers: Headers, settings: Settings) -> float:
+def _deadline_s(headers: Headers, settings: Settings) -> float | None:
     sent = headers.get(b"x-deadline-ms")
     if sent is None:
-        return settings.deadline_s
+        return None
     text, most_ms = sent.decode("latin-1").strip(), int(settings.max_deadline_s * 1000)
     if not _MILLISECONDS.fullmatch(text) or not 1 <= int(text) <= most_ms:
         raise InvalidParameterError(

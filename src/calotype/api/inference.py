@@ -4,18 +4,20 @@ import time
 
 from starlette.types import Receive, Scope, Send
 
-from calotype.api.answer import Answers, not_modified, without_content
+from calotype.api.answer import not_modified, without_content
 from calotype.api.auth import Caller, require
 from calotype.api.control import Control, Supply, refuse_draining
 from calotype.api.exchange import KEY, Exchange
 from calotype.api.gate import Gate
-from calotype.api.header import read_wishes
+from calotype.api.header import read_preference, read_wishes
 from calotype.api.inflight import InFlight
+from calotype.api.jobs import Jobs
 from calotype.api.presence import while_present
+from calotype.api.record import Record
 from calotype.api.wire import read_request
 from calotype.domain.chain import Chain
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import ImageResponse
+from calotype.domain.request import ImageRequest, ImageResponse
 from calotype.errors import UnknownModelError
 from calotype.observe import metrics
 from calotype.pipeline import Pipeline
@@ -32,6 +34,7 @@ class Inference:
         supply: gets models that the catalog hasn't; None: they don't exist.
         settings: limits and defaults.
         gate: tells who may.
+        jobs: runs what is to be answered later.
     """
 
     def __init__(
@@ -42,11 +45,12 @@ class Inference:
         in_flight: InFlight,
         settings: Settings,
         gate: Gate,
+        jobs: Jobs,
         supply: Supply | None = None,
     ) -> None:
         self._pipeline, self._control, self._in_flight = pipeline, control, in_flight
         self._settings, self._gate, self._supply = settings, gate, supply
-        self._answers = Answers()
+        self._jobs, self._answers = jobs, jobs.answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
@@ -58,20 +62,62 @@ class Inference:
         refuse_draining(self._control)  # before the body, which may be long
         exchange: Exchange = scope[KEY]
         caller = self._gate.admit(exchange)
-        names = self._pipeline.catalog.stages(model_name(scope))
-        chain = Chain(tuple([await self._model(name, exchange, caller) for name in names]))
-        exchange.asked(chain)
-        for model in chain.models:
-            require(caller, model.id, model.alias)
-        with self._in_flight.holding(exchange.request_id, exchange.model) as entry:
-            request, warnings = await read_request(
-                exchange, receive, chain, caller.name, self._settings, hooks=entry.hooks
-            )
+        chain = await self.chain(model_name(scope), exchange, caller)
+        is_job = read_preference(exchange.headers).is_async
+        record = self._in_flight.new(exchange, caller.name, is_job=is_job)
+        if is_job:
+            await self._begin(exchange, record, chain, receive)
+            later = await self._jobs.first_answer(record, exchange, receive)
+            await later(scope, receive, send)
+            return
+        with self._in_flight.holding(record):
+            request, warnings = await self._read(exchange, record, chain, receive)
             response = await while_present(self._pipeline.run(request), receive)
         exchange.cache = response.cache
         await self._send(exchange, response, warnings, send)
 
-    async def _model(self, name: str, exchange: Exchange, caller: Caller) -> ModelSpec:
+    async def chain(
+        self, name: str, exchange: Exchange, caller: Caller, *, waits: bool = False
+    ) -> Chain:
+        """Return the models of a name, which the caller may run.
+
+        Args:
+            name: id or alias, several joined by ``+``; empty for the default model.
+            exchange: that asks for it; told.
+            caller: who asks.
+            waits: whether a model that is on its way is waited for, where the headers don't say.
+
+        Raises:
+            UnknownModelError: there is none of one of the names.
+            ForbiddenError: the caller may not run one of them.
+        """
+        names = self._pipeline.catalog.stages(name)
+        models = [await self._model(each, exchange, caller, waits=waits) for each in names]
+        exchange.asked(chain := Chain(tuple(models)))
+        for model in chain.models:
+            require(caller, model.id, model.alias)
+        return chain
+
+    async def _read(
+        self, exchange: Exchange, record: Record, chain: Chain, receive: Receive
+    ) -> tuple[ImageRequest, tuple[str, ...]]:
+        """Return the request, and warnings of what was ignored in it."""
+        return await read_request(
+            exchange, receive, chain, record.owner, self._settings, hooks=record.hooks
+        )
+
+    async def _begin(
+        self, exchange: Exchange, record: Record, chain: Chain, receive: Receive
+    ) -> None:
+        """Take a job."""
+        self._jobs.check(record)
+        with self._in_flight.holding(record):
+            request, warnings = await self._read(exchange, record, chain, receive)
+            await self._jobs.begin(record, request, warnings, exchange.started_s)
+
+    async def _model(
+        self, name: str, exchange: Exchange, caller: Caller, *, waits: bool
+    ) -> ModelSpec:
         """Return the model of that name, from the Hub if it is unknown and may come from there."""
         try:
             return self._pipeline.catalog.get(name)
@@ -80,7 +126,8 @@ class Inference:
                 raise
         require(caller, name)  # before anything is fetched for whoever may not run it
         wishes = read_wishes(exchange.headers, self._settings)
-        hold_s = wishes.deadline_s if wishes.wait_for_model else self._settings.hold_s
+        waits = waits if wishes.wait_for_model is None else wishes.wait_for_model
+        hold_s = wishes.deadline_s if waits else self._settings.hold_s
         patience_s = min(hold_s, wishes.deadline_s)
         return await self._supply.pull(name, patience_s)
 

@@ -1,87 +1,152 @@
-"""The requests in work, by their ids."""
+"""The requests in work, and those that are over for a while, by their ids."""
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
-from calotype.domain.request import Hooks
-from calotype.errors import RequestCancelledError
+from calotype.api.archive import Archive, Key
+from calotype.api.exchange import Exchange
+from calotype.api.header import kept_request_id
+from calotype.api.presence import ClientGoneError
+from calotype.api.problems import told_of
+from calotype.api.record import Json, Record
+from calotype.errors import CalotypeError, RequestCancelledError, shutting_down
 
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Entry:
-    """One request in work."""
-
-    request_id: str
-    model_id: str
-    hooks: Hooks = field(default_factory=Hooks)
-    """Of its own job: they stay still while it waits for an equal request's."""
-    task: asyncio.Task[Any]
-    """Serves it, from its body to its picture."""
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        """Stop serving it.
-
-        Its hooks are left alone: they would stop the job for others too, who wait for the same
-        picture.
-        """
-        if not self.cancelled:
-            self.cancelled = True
-            self.task.cancel()
+MAX_EARLY = 1000
+"""Readers that may wait for requests that have not come yet."""
 
 
 class InFlight:
     """Knows every request in work; belongs to one event loop.
 
     Clients choose ids, so that several requests may have the same.
+
+    Args:
+        archive: keeps those that are over.
     """
 
-    def __init__(self) -> None:
-        self._entries: dict[str, list[Entry]] = {}
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self._records: dict[str, list[Record]] = {}
+        self._early: defaultdict[Key, list[asyncio.Event]] = defaultdict(list)
 
     def __len__(self) -> int:
-        return sum(map(len, self._entries.values()))
+        return sum(map(len, self._records.values()))
 
-    def find(self, request_id: str) -> tuple[Entry, ...]:
-        """Return the requests of an id, the oldest first."""
-        return tuple(self._entries.get(request_id, ()))
+    def new(self, exchange: Exchange, owner: str, *, is_job: bool = False) -> Record:
+        """Return a record of a request that is coming in.
+
+        Args:
+            exchange: of the request, with its model.
+            owner: name of the sender's token.
+            is_job: whether it goes on when its sender has left.
+        """
+        chosen = is_job or kept_request_id(exchange.headers) is not None
+        name = exchange.request_id
+        return Record(name, owner, exchange.model, is_kept=chosen, is_job=is_job)
+
+    def find(self, request_id: str) -> tuple[Record, ...]:
+        """Return the requests of an id that are in work, the oldest first."""
+        return tuple(self._records.get(request_id, ()))
+
+    def look_up(self, owner: str, request_id: str) -> Record | None:
+        """Return an owner's request: a job if there is one of that id, else the newest."""
+        own = [record for record in self.find(request_id) if record.owner == owner]
+        kept = self.archive.find(owner, request_id)
+        found = [*([kept] if kept else []), *own]
+        newest = found[-1] if found else None
+        return next((record for record in reversed(found) if record.is_job), newest)
+
+    async def coming(self, owner: str, request_id: str, patience_s: float) -> Record | None:
+        """Return an owner's request, waiting for it if it has not come yet."""
+        record = self.look_up(owner, request_id)
+        if record is not None or len(self._early) >= MAX_EARLY:
+            return record
+        key, came = (owner, request_id), asyncio.Event()
+        self._early[key].append(came)
+        try:
+            async with asyncio.timeout(patience_s):
+                await came.wait()
+        except TimeoutError:
+            return None
+        finally:
+            self._early[key].remove(came)
+            if not self._early[key]:
+                del self._early[key]
+        return self.look_up(owner, request_id)
 
     def cancel(self, request_id: str) -> int:
-        """Stop the requests of an id; return how many there were."""
+        """Stop the requests of an id, whosoever; return how many there were."""
         found = self.find(request_id)
-        for entry in found:
-            entry.cancel()
+        for record in found:
+            record.cancel("the request was cancelled by an operator")
         return len(found)
 
     @contextlib.contextmanager
-    def holding(self, request_id: str, model_id: str) -> Iterator[Entry]:
-        """Know a request for as long as the calling task serves it.
+    def holding(self, record: Record) -> Iterator[None]:
+        """Know a request for as long as the calling task serves it, and how it ended.
 
         Raises:
-            RequestCancelledError: an operator cancelled it.
+            RequestCancelledError: somebody cancelled it.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  whoever awaits is in a task
         before = task.cancelling()
-        entry = Entry(request_id=request_id, model_id=model_id, task=task)
-        self._entries.setdefault(request_id, []).append(entry)
+        record.task = task
+        self._enter(record)
         try:
-            yield entry
-        except asyncio.CancelledError:
-            # If the server cancels the task too, that counts for more.
-            if not entry.cancelled or task.cancelling() > before + 1:
-                raise
-            raise RequestCancelledError("the request was cancelled by an operator") from None
+            with _ending(record):
+                try:
+                    yield
+                except asyncio.CancelledError:
+                    # If the server cancels the task too, that counts for more.
+                    if not record.stop_reason or task.cancelling() > before + 1:
+                        raise
+                    raise RequestCancelledError(record.stop_reason) from None
         finally:
-            self._forget(entry)
-            if entry.cancelled:
+            self._leave(record)
+            if record.stop_reason:
                 task.uncancel()
 
-    def _forget(self, entry: Entry) -> None:
-        entries = self._entries[entry.request_id]
-        entries.remove(entry)
-        if not entries:
-            del self._entries[entry.request_id]
+    def _enter(self, record: Record) -> None:
+        self._records.setdefault(record.request_id, []).append(record)
+        for came in self._early.get((record.owner, record.request_id), ()):
+            came.set()
+
+    def _leave(self, record: Record) -> None:
+        records = self._records[record.request_id]
+        records.remove(record)
+        if not records:
+            del self._records[record.request_id]
+        if record.is_over and record.is_kept and record not in records:
+            self.archive.add(record)
+
+
+@contextlib.contextmanager
+def _ending(record: Record) -> Iterator[None]:
+    """Note how a request ends; one that goes on as a job doesn't."""
+    try:
+        yield
+    except ClientGoneError:
+        record.end("cancelled", {"status": 499, "error": "the client left", "error_type": "gone"})
+        raise
+    except asyncio.CancelledError:
+        record.end("failed", _told(shutting_down()))
+        raise
+    except RequestCancelledError as error:
+        record.end("cancelled", _told(error))
+        raise
+    except Exception as error:
+        record.end("failed", _told(error))
+        raise
+    if not record.is_job:
+        record.end("done")
+
+
+def _told(error: Exception) -> Json:
+    """Describe an error as its sender reads it."""
+    status, kind, text = told_of(error)
+    told: Json = {"status": int(status), "error": text, "error_type": kind}
+    wait_s = error.retry_after_s if isinstance(error, CalotypeError) else None
+    return told if wait_s is None else told | {"retry_after_s": round(wait_s, 1)}

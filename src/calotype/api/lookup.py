@@ -9,6 +9,7 @@ from starlette.responses import Response
 from calotype.api.auth import Caller, require
 from calotype.api.document import json_response
 from calotype.api.inference import model_name
+from calotype.api.openai import model_list, model_object
 from calotype.domain.chain import Chain, joint_status
 from calotype.domain.model import AUTO, ModelSpec, ModelStatus
 from calotype.domain.schema import chain_schema, json_schema
@@ -73,6 +74,16 @@ class Lookup:
         """Name the default model, as the Hub names its recommended ones."""
         del request, caller
         return json_response({TASK: {"widgetModels": [self.pipeline.catalog.default.id]}})
+
+    def openai_models(self, request: Request, caller: Caller) -> Response:
+        """List the models as OpenAI does."""
+        del request
+        return json_response(model_list(self.specs(caller)))
+
+    def openai_model(self, request: Request, caller: Caller) -> Response:
+        """Describe a model, or a chain, as OpenAI does."""
+        spec, _ = self._whole(request, caller)
+        return json_response(model_object(spec))
 
     def specs(self, caller: Caller) -> list[ModelSpec]:
         """Return the models that a caller sees."""

@@ -1,30 +1,45 @@
 """The OpenAPI page, written from the routes, the catalog and the table of errors."""
 
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
+from calotype.api.exchange import dialect_of
+from calotype.api.openai import write_error
+from calotype.api.openai_schema import schemas as openai_schemas
 from calotype.api.operation import VERSION
-from calotype.api.problems import documented
-from calotype.api.routes import Path
+from calotype.api.page import TYPES
+from calotype.api.problems import Dialect, documented, plain
+from calotype.api.record import State
+from calotype.api.routes import Kind, Path
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import FORMATS
 from calotype.domain.schema import json_schema
 
 Json = dict[str, object]
 
+PAGE_TYPES = (*(kind.partition(";")[0] for kind in TYPES.values()), "application/json")
 _PICTURES: Json = {f"image/{name}": {} for name in FORMATS}
 _FLAG: Json = {"type": "string", "enum": ["true", "false"]}
 _REQUEST_HEADERS: dict[str, tuple[str, Json]] = {
     "x-use-cache": ("false computes anew; default true", _FLAG),
-    "x-wait-for-model": ("true waits while the model loads; default false", _FLAG),
+    "x-wait-for-model": ("true waits while the model loads; default false, below /v1/ true", _FLAG),
     "x-strict": ("true refuses what is otherwise ignored with a warning", _FLAG),
     "x-deadline-ms": ("milliseconds this request may take", {"type": "integer", "minimum": 1}),
     "x-request-id": ("kept and echoed", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}),
+    "prefer": (
+        "respond-async: run it as a job; wait=SECONDS: answer by then at the latest",
+        {"type": "string"},
+    ),
+    "last-event-id": ("number of the last event that is known", {"type": "string"}),
     "if-none-match": ("etags the client has answers of", {"type": "string"}),
 }
+READ = tuple(name for name in _REQUEST_HEADERS if name != "last-event-id")
+"""What whoever runs a model may send."""
 _PATH_PARAMETERS = {
     "id": "a model: NAME or ORG/NAME; several joined by + run one after the other",
     "name": "a framework",
-    "request_id": "the x-request-id of a request in work",
+    "file": "a file of the page",
+    "request_id": "the x-request-id of a request",
 }
 _ANSWER_HEADERS = {
     "etag": "strong validator of the picture",
@@ -51,6 +66,43 @@ _ERROR: Json = {
     },
     "required": ["error", "error_type"],
 }
+_NULLABLE_TEXT: Json = {"type": ["string", "null"]}
+_REQUEST: Json = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "model": {"type": "string"},
+        "state": {"enum": list(get_args(State))},
+        "stage": _NULLABLE_TEXT | {"description": "of a chain: the stage at work"},
+        "place": {"type": ["integer", "null"], "description": "in the queue; 1 is the next"},
+        "estimated_time": {
+            "type": ["number", "null"],
+            "description": "seconds until the model is loaded",
+        },
+        "progress": {
+            "type": ["object", "null"],
+            "properties": {
+                "step": {"type": "integer"},
+                "total": {"type": "integer"},
+                "seconds_left": {"type": ["number", "null"]},
+            },
+        },
+        "preview": _NULLABLE_TEXT | {"description": "data URI of a small picture"},
+        "error": {
+            "type": ["object", "null"],
+            "properties": {
+                "status": {"type": "integer"},
+                "error": {"type": "string"},
+                "error_type": {"type": "string"},
+            },
+        },
+        "result": _NULLABLE_TEXT | {"description": "where a job's picture is"},
+        "job": {"type": "boolean"},
+        "created_at": {"type": "string", "format": "date-time"},
+        "expires_in_s": {"type": ["integer", "null"]},
+    },
+    "required": ["id", "model", "state", "job", "created_at"],
+}
 
 
 def describe(paths: Sequence[Path], models: Iterable[ModelSpec]) -> Json:
@@ -63,7 +115,7 @@ def describe(paths: Sequence[Path], models: Iterable[ModelSpec]) -> Json:
     Source:
         OpenAPI Specification 3.1.1.
     """
-    schemas: Json = {"Error": _ERROR}
+    schemas: Json = {"Error": _ERROR, "Request": _REQUEST, **dict(openai_schemas())}
     names = []
     for spec in models:
         names.append(name := "parameters." + spec.id.replace("/", "--"))
@@ -91,12 +143,13 @@ def _operation(path: Path, models: Sequence[str]) -> Json:
         # Since 3.1 the list may name roles for schemes other than OAuth, too.
         operation["security"] = [{}, {"token": [path.scope] if path.scope else []}]
     parameters = [_parameter(name) for name in _PATH_PARAMETERS if f"{{{name}" in path.path]
-    read = _REQUEST_HEADERS if path.answer == "picture" else path.headers
-    for name in read:
+    for name in READ if path.answer == "picture" else path.headers:
         text, schema = _REQUEST_HEADERS[name]
         parameters.append({"name": name, "in": "header", "description": text, "schema": schema})
     if path.answer == "picture":
         operation["requestBody"] = _body(models)
+    elif path.answer == "pictures":
+        operation["requestBody"] = {"required": True, "content": _FORM}
     if parameters:
         operation["parameters"] = parameters
     return operation
@@ -129,24 +182,57 @@ def _body(models: Sequence[str]) -> Json:
 
 def _responses(path: Path) -> Json:
     """Describe the answers: the good ones, then those of the table of errors."""
-    if path.answer != "picture":
-        media = "text/plain" if path.answer == "text" else "application/json"
-        responses: Json = {"200": {"description": "OK", "content": {media: {}}}}
-        return responses | ({"default": _error("an error")})
-    headers = {
+    return _GOOD[path.answer] | {
+        str(int(status)): _error(f"{status.phrase}: {', '.join(kinds)}", dialect_of(path.path))
+        for status, kinds in documented(path.errors).items()
+    }
+
+
+def _content(description: str, *types: str) -> Json:
+    return {"description": description, "content": {name: {} for name in types}}
+
+
+def _error(description: str, dialect: Dialect) -> Json:
+    return {"description": description, "content": {"application/json": _schema(_ERRORS[dialect])}}
+
+
+def _schema(name: str) -> Json:
+    return {"schema": {"$ref": f"#/components/schemas/{name}"}}
+
+
+_ENDED: Json = {"description": "There is nothing more to tell"}
+_SAME: Json = {"description": "The client has this already"}
+_STATE: Json = {
+    "description": "State of the request",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Request"}}},
+}
+_PICTURE: Json = {
+    "description": "The picture",
+    "headers": {
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in _ANSWER_HEADERS.items()
-    }
-    return {
-        "200": {"description": "The picture", "headers": headers, "content": _PICTURES},
-        "304": {"description": "The client has this picture"},
-        **{
-            str(int(status)): _error(f"{status.phrase}: {', '.join(kinds)}")
-            for status, kinds in documented().items()
-        },
-    }
-
-
-def _error(description: str) -> Json:
-    schema = {"$ref": "#/components/schemas/Error"}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    },
+    "content": _PICTURES,
+}
+_FORM: Json = {"multipart/form-data": _schema("OpenAIForm")}
+_IN_JSON: Json = {
+    "description": "The pictures",
+    "headers": {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in _ANSWER_HEADERS.items()
+        if name != "etag"
+    },
+    "content": {"application/json": _schema("OpenAIPictures")},
+}
+_ERRORS: dict[Dialect, str] = {plain: "Error", write_error: "OpenAIError"}
+_GOOD: dict[Kind, Json] = {
+    "picture": {"200": _PICTURE, "202": _STATE, "304": _SAME},
+    "pictures": {"200": _IN_JSON},
+    "result": {"200": _PICTURE, "304": _SAME},
+    "json": {"200": _content("OK", "application/json")},
+    "state": {"200": _STATE},
+    "removal": {"200": _STATE, "204": _ENDED},
+    "events": {"200": _content("Events, each with the state", "text/event-stream"), "204": _ENDED},
+    "text": {"200": _content("OK", "text/plain")},
+    "page": {"200": _content("The page, or a word", *PAGE_TYPES), "304": _SAME},
+}

@@ -51,11 +51,6 @@ class Operation:
     control: Control
     settings: Settings
 
-    async def root(self, request: Request) -> Response:
-        """Say that somebody is here."""
-        del request
-        return json_response({"ok": "ok"})
-
     async def health(self, request: Request) -> Response:
         """Tell that the process answers; needs no token."""
         del request

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from starlette.responses import Response
@@ -22,7 +23,10 @@ STATUS: Mapping[type[errors.CalotypeError], HTTPStatus] = {
     errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
     errors.ForbiddenError: HTTPStatus.FORBIDDEN,
     errors.UnknownModelError: HTTPStatus.NOT_FOUND,
+    errors.UnknownPathError: HTTPStatus.NOT_FOUND,
     errors.UnknownRequestError: HTTPStatus.NOT_FOUND,
+    errors.RequestConflictError: HTTPStatus.CONFLICT,
+    errors.ResultGoneError: HTTPStatus.GONE,
     errors.UnsafeResultError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
@@ -31,6 +35,7 @@ STATUS: Mapping[type[errors.CalotypeError], HTTPStatus] = {
     errors.ShuttingDownError: HTTPStatus.SERVICE_UNAVAILABLE,
     # Not a 503: clients repeat those, and the operator would have to cancel again.
     errors.RequestCancelledError: HTTPStatus.CONFLICT,
+    errors.UnfinishedError: HTTPStatus.CONFLICT,
     errors.ModelCrashedError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.OutOfMemoryError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BadOutputError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -63,26 +68,71 @@ def status_of(error: errors.CalotypeError) -> HTTPStatus:
     return next(found, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def problem(error: Exception) -> Response:
-    """Answer a request that failed; what its client must not see goes to the log."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What an answer says of an error, however it is written."""
+
+    status: HTTPStatus
+    kind: str
+    """Stable machine name."""
+    message: str
+    """One sentence, on one line."""
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """Further members of the body."""
+
+
+Written = tuple[Mapping[str, object], Mapping[str, str]]
+"""A body, and headers beside those that every error has."""
+
+Dialect = Callable[[Problem], Written]
+"""How an API writes its errors: the statuses and the words are the same in all."""
+
+
+def plain(problem: Problem) -> Written:
+    """Write an error as clients of the Inference API read it."""
+    return {"error": problem.message, "error_type": problem.kind, **problem.extra}, {}
+
+
+def log_problem(error: Exception) -> None:
+    """Write to the log what a client must not see."""
     if not isinstance(error, errors.CalotypeError):
         logger.error("unexpected error", exc_info=error)
-        return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", INTERNAL)
-    fixed = next((FIXED[cls] for cls in type(error).__mro__ if cls in FIXED), None)
-    if fixed is not None:
+    elif _fixed(error) is not None:
         logger.error("%s: %s", type(error).__name__, error, exc_info=error.__cause__)
-    status = status_of(error)
+
+
+def told_of(error: Exception) -> tuple[HTTPStatus, str, str]:
+    """Return the status, the kind and the sentence that a client is told."""
+    if not isinstance(error, errors.CalotypeError):
+        return HTTPStatus.INTERNAL_SERVER_ERROR, "internal", INTERNAL
+    fixed = _fixed(error)
+    text = f"{error.stage}: {fixed}" if fixed and error.stage else fixed or str(error)
+    return status_of(error), error.kind, " ".join(text.split())
+
+
+def _fixed(error: errors.CalotypeError) -> str | None:
+    """Return what is told in place of an error's own words; None where those are told."""
+    return next((FIXED[cls] for cls in type(error).__mro__ if cls in FIXED), None)
+
+
+def problem(error: Exception, dialect: Dialect = plain) -> Response:
+    """Answer a request that failed; what its client must not see goes to the log."""
+    log_problem(error)
+    status, kind, text = told_of(error)
+    if not isinstance(error, errors.CalotypeError):
+        return refusal(status, kind, text, dialect=dialect)
     headers = {"www-authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
     extra: dict[str, object] = {}
     if isinstance(error, errors.ModelLoadingError):
         extra["estimated_time"] = round(error.retry_after_s or 1.0, 3)
     return refusal(
         status,
-        error.kind,
-        f"{error.stage}: {fixed}" if fixed and error.stage else fixed or str(error),
+        kind,
+        text,
         retry_after_s=error.retry_after_s,
         headers=headers,
         extra=extra,
+        dialect=dialect,
     )
 
 
@@ -94,8 +144,9 @@ def refusal(
     retry_after_s: float | None = None,
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, object] | None = None,
+    dialect: Dialect = plain,
 ) -> Response:
-    """Write an error in the one form that all have.
+    """Write an error.
 
     Args:
         status: never 503 without ``retry-after``, which is filled in.
@@ -104,22 +155,26 @@ def refusal(
         retry_after_s: when a retry may succeed, if that is known.
         headers: further ones.
         extra: further members of the body.
+        dialect: of the API that was asked.
     """
     line = " ".join(message.split())
-    sent = {"x-error-message": printable(line, _HEADER_CHARS), **(headers or {})}
+    told = Problem(status=status, kind=kind, message=line, extra=extra or {})
+    body, more = dialect(told)
+    sent = {"x-error-message": printable(line, _HEADER_CHARS), **(headers or {}), **more}
     if retry_after_s is None and status == HTTPStatus.SERVICE_UNAVAILABLE:
         retry_after_s = 1.0
     if retry_after_s is not None:
         sent["retry-after"] = str(max(1, math.ceil(retry_after_s)))
-    return json_response({"error": line, "error_type": kind, **(extra or {})}, status, sent)
+    return json_response(body, status, sent)
 
 
-def documented() -> dict[HTTPStatus, list[str]]:
-    """Return the kinds of error by status, for the OpenAPI page."""
-    kinds: dict[HTTPStatus, list[str]] = {}
-    for cls, status in STATUS.items():
-        listed = kinds.setdefault(status, [])
+def documented(
+    classes: Iterable[type[errors.CalotypeError]] = tuple(STATUS),
+) -> dict[HTTPStatus, list[str]]:
+    """Return the kinds of some errors by status, for the OpenAPI page; by default of all."""
+    kinds: dict[HTTPStatus, list[str]] = {HTTPStatus.INTERNAL_SERVER_ERROR: ["internal"]}
+    for cls in classes:
+        listed = kinds.setdefault(STATUS[cls], [])
         if cls.kind not in listed:
             listed.append(cls.kind)
-    kinds[HTTPStatus.INTERNAL_SERVER_ERROR].append("internal")
     return dict(sorted(kinds.items()))

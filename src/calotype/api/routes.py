@@ -9,21 +9,40 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from calotype.api import page
 from calotype.api.command import Commands, Verb
-from calotype.api.gate import Gate
+from calotype.api.edits import Edits
+from calotype.api.gate import Command, Endpoint, Gate
 from calotype.api.inference import Inference
 from calotype.api.lookup import Lookup
 from calotype.api.operation import Operation
+from calotype.api.problems import STATUS
+from calotype.api.tracking import Tracking
+from calotype.errors import (
+    CalotypeError,
+    ForbiddenError,
+    QueueFullError,
+    ShuttingDownError,
+    UnauthorizedError,
+    UnknownModelError,
+    UnknownPathError,
+    UnknownRequestError,
+)
 from calotype.pipeline import Pipeline
 
-Kind = Literal["picture", "json", "text"]
+Kind = Literal[
+    "picture", "pictures", "json", "state", "text", "page", "events", "result", "removal"
+]
+
+FORM_HEADERS = ("x-use-cache", "x-wait-for-model", "x-strict", "x-deadline-ms", "x-request-id")
+"""What whoever sends a form may say beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path:
     """One method of one path."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     """As starlette writes it: ``{id:path}`` is a name with or without a slash."""
     endpoint: ASGIApp | Callable[[Request], Awaitable[Response]]
@@ -35,6 +54,15 @@ class Path:
     """What that token must have; empty where the endpoint decides."""
     headers: tuple[str, ...] = ()
     """Request headers that it reads; a picture's endpoint reads all."""
+    fails: tuple[type[CalotypeError], ...] | None = ()
+    """What it may fail with, beside refusing strangers; None: with anything."""
+
+    @property
+    def errors(self) -> tuple[type[CalotypeError], ...]:
+        """What it may be answered with in place of what was asked for."""
+        if self.fails is None:
+            return tuple(STATUS)
+        return (UnauthorizedError, *self.fails) if self.guarded else self.fails
 
     def route(self) -> Route:
         """Return it as starlette takes it."""
@@ -57,6 +85,7 @@ def command_paths(
             summary=summary,
             scope="admin",
             headers=headers,
+            fails=None,
         )
 
     load = gate.guard_admin(commands.load, "load models")
@@ -77,10 +106,31 @@ def open_paths(inference: Inference, operation: Operation) -> list[Path]:
     """Return what runs models, and what needs no token."""
 
     def run(path: str, summary: str) -> Path:
-        return Path(method="POST", path=path, endpoint=inference, summary=summary, answer="picture")
+        return Path(
+            method="POST",
+            path=path,
+            endpoint=inference,
+            summary=summary,
+            answer="picture",
+            fails=None,
+        )
 
-    def see(path: str, endpoint: Callable[[Request], Awaitable[Response]], summary: str) -> Path:
-        return Path(method="GET", path=path, endpoint=endpoint, summary=summary, guarded=False)
+    def see(
+        path: str,
+        endpoint: Callable[[Request], Awaitable[Response]],
+        summary: str,
+        answer: Kind = "json",
+        *fails: type[CalotypeError],
+    ) -> Path:
+        return Path(
+            method="GET",
+            path=path,
+            endpoint=endpoint,
+            summary=summary,
+            answer=answer,
+            guarded=False,
+            fails=fails,
+        )
 
     older = "Run a model, on the path of older clients"
     return [
@@ -88,9 +138,70 @@ def open_paths(inference: Inference, operation: Operation) -> list[Path]:
         run("/", "Run the default model on a picture"),
         run("/pipeline/image-to-image/{id:path}", older),
         run("/hf-inference/models/{id:path}", "Run a model, on the path of the API's router"),
-        see("/", operation.root, "Say that somebody is here"),
+        see("/", page.root, "The playground page; for who takes no HTML, a word", "page"),
+        see("/page/{file}", page.file, "A file of the page", "page", UnknownPathError),
         see("/health", operation.health, "Whether the process answers"),
-        see("/ready", operation.ready, "Whether the default model can answer"),
+        see(
+            "/ready",
+            operation.ready,
+            "Whether the default model can answer",
+            "json",
+            ShuttingDownError,
+        ),
+    ]
+
+
+def tracking_paths(gate: Gate, tracking: Tracking) -> list[Path]:
+    """Return what tells of requests and jobs."""
+    listed: Sequence[tuple[str, Command, str, Kind, tuple[str, ...]]] = (
+        ("", tracking.state, "How far a request is", "state", ("prefer",)),
+        ("/events", tracking.events, "What happens to a request", "events", ("last-event-id",)),
+        ("/result", tracking.result, "The picture of a job", "result", ("prefer", "if-none-match")),
+    )
+    paths = [
+        Path(
+            method="GET",
+            path=f"/requests/{{request_id}}{end}",
+            endpoint=gate.guard_waiting(command),
+            summary=summary,
+            answer=answer,
+            headers=headers,
+            # A job's picture is answered with whatever the job failed with.
+            fails=None if answer == "result" else (UnknownRequestError, QueueFullError),
+        )
+        for end, command, summary, answer, headers in listed
+    ]
+    removing = Path(
+        method="DELETE",
+        path="/requests/{request_id}",
+        endpoint=gate.guard_waiting(tracking.remove),
+        summary="Cancel a request, or forget one that is over",
+        answer="removal",
+        fails=(UnknownRequestError,),
+    )
+    return [*paths, removing]
+
+
+def openai_paths(gate: Gate, edits: Edits, lookup: Lookup) -> list[Path]:
+    """Return what OpenAI's clients ask for."""
+
+    def see(path: str, endpoint: Endpoint, summary: str, *fails: type[CalotypeError]) -> Path:
+        guarded = gate.guard(endpoint)
+        return Path(method="GET", path=path, endpoint=guarded, summary=summary, fails=fails)
+
+    unseen = (UnknownModelError, ForbiddenError)
+    return [
+        Path(
+            method="POST",
+            path="/v1/images/edits",
+            endpoint=edits,
+            summary="Run a model as OpenAI's clients do",
+            answer="pictures",
+            headers=FORM_HEADERS,
+            fails=None,
+        ),
+        see("/v1/models", lookup.openai_models, "List the models as OpenAI does"),
+        see("/v1/models/{id:path}", lookup.openai_model, "A model as OpenAI describes it", *unseen),
     ]
 
 
@@ -108,12 +219,22 @@ def guarded_paths(gate: Gate, lookup: Lookup, operation: Operation) -> list[Path
         ("/info", operation.info, "Version and limits"),
     )
     paths = [
-        Path(method="GET", path=path, endpoint=gate.guard(endpoint), summary=summary)
+        Path(
+            method="GET",
+            path=path,
+            endpoint=gate.guard(endpoint),
+            summary=summary,
+            fails=(UnknownModelError, ForbiddenError) if "{id" in path else (),
+        )
         for path, endpoint, summary in listed
     ]
     shown = gate.guard(operation.metrics)
-    text: Kind = "text"
-    paths.append(
-        Path(method="GET", path="/metrics", endpoint=shown, summary="Numbers", answer=text)
+    numbers = Path(
+        method="GET",
+        path="/metrics",
+        endpoint=shown,
+        summary="Numbers",
+        answer="text",
+        fails=(ForbiddenError,),
     )
-    return paths
+    return [*paths, numbers]

@@ -10,7 +10,8 @@ from calotype.api.exchange import Exchange
 from calotype.api.header import read_wishes
 from calotype.api.negotiation import accepted_formats
 from calotype.domain.chain import Chain
-from calotype.domain.request import Hooks, ImageFormat, ImageRequest
+from calotype.domain.hooks import Hooks
+from calotype.domain.request import ImageFormat, ImageRequest
 from calotype.errors import DeadlineExceededError
 from calotype.settings import Settings
 
@@ -44,7 +45,7 @@ async def read_request(
     """
     wishes = read_wishes(exchange.headers, settings)
     try:
-        async with asyncio.timeout(wishes.deadline_s):
+        async with asyncio.timeout(wishes.body_s):
             body = await read_body(receive, exchange.headers, settings.max_upload_bytes)
     except TimeoutError:
         raise DeadlineExceededError("the deadline passed before the body was here") from None

@@ -18,9 +18,9 @@ from openvino import opset13 as op
 from calotype.backends.network import with_uint8
 from calotype.backends.openvino import Engine
 from calotype.backends.tiling import Grid, run_tiled
+from calotype.domain.hooks import Hooks
 from calotype.domain.image import RGB, Pixels
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks
 
 Read = Callable[[], ov.Model]
 Vector = NDArray[np.float32]

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from calotype.domain.hooks import Hooks
 from calotype.domain.image import Pixels, Size
-from calotype.domain.request import Hooks
 from calotype.errors import PayloadTooLargeError
 
 RunTile = Callable[[Pixels], Pixels]

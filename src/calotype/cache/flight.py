@@ -5,15 +5,45 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from calotype.domain.event import Event
+from calotype.domain.hooks import Hooks
+
 T = TypeVar("T")
+
+
+class _Crowd:
+    """Those who wait for one computation, each told what happens to it; thread-safe."""
+
+    def __init__(self) -> None:
+        self._told: tuple[Hooks, ...] = ()
+        self._last: Event | None = None
+        self.hooks = Hooks(on_event=self._tell)
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def enter(self, hooks: Hooks) -> None:
+        """Tell another caller, from the last that happened on."""
+        self._told = (*self._told, hooks)
+        if self._last is not None:
+            hooks.happened(self._last)
+
+    def leave(self, hooks: Hooks) -> None:
+        """Tell a caller nothing more."""
+        self._told = tuple(each for each in self._told if each is not hooks)
+
+    def _tell(self, event: Event) -> None:
+        self._last = event
+        for hooks in self._told:
+            hooks.happened(event)
 
 
 @dataclass(slots=True, eq=False)
 class _Flight(Generic[T]):
-    """One computation, and how many callers wait for it."""
+    """One computation, and the callers that wait for it."""
 
     task: asyncio.Task[T]
-    waiting: int = 0
+    crowd: _Crowd
 
 
 class SingleFlight(Generic[T]):
@@ -37,12 +67,16 @@ class SingleFlight(Generic[T]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    async def run(self, key: str, compute: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+    async def run(
+        self, key: str, compute: Callable[[Hooks], Awaitable[T]], hooks: Hooks
+    ) -> tuple[T, bool]:
         """Return the computation's result, and whether it was another caller's computation.
 
         Args:
             key: equal for equal work.
-            compute: called at most once, and only if nobody else computes this key.
+            compute: called at most once, and only if nobody else computes this key. Whatever
+                happens to its hooks is told to all who wait for it.
+            hooks: told.
 
         Raises:
             Exception: whatever the computation raised.
@@ -54,13 +88,15 @@ class SingleFlight(Generic[T]):
             shared = flight is not None
             if flight is None:
                 flight = self._start(key, compute)
-            await self._wait(key, flight)
+            await self._wait(key, flight, hooks)
             if not shared or not self._is_leaders_own(flight.task):
                 return flight.task.result(), shared
 
-    def _start(self, key: str, compute: Callable[[], Awaitable[T]]) -> _Flight[T]:
+    def _start(self, key: str, compute: Callable[[Hooks], Awaitable[T]]) -> _Flight[T]:
+        crowd = _Crowd()
+
         async def fly() -> T:
-            return await compute()
+            return await compute(crowd.hooks)
 
         def land(task: asyncio.Task[T]) -> None:
             self._drop(key, flight)
@@ -69,24 +105,24 @@ class SingleFlight(Generic[T]):
             if not task.cancelled():
                 task.exception()
 
-        flight = _Flight(asyncio.create_task(fly(), name=f"flight-{key}"))
+        flight = _Flight(asyncio.create_task(fly(), name=f"flight-{key}"), crowd)
         # The first callback: a follower that starts over finds the key free.
         flight.task.add_done_callback(land)
         self._flights[key] = flight
         return flight
 
-    async def _wait(self, key: str, flight: _Flight[T]) -> None:
+    async def _wait(self, key: str, flight: _Flight[T], hooks: Hooks) -> None:
         """Wait for the end of a flight, without the cancellation of one caller ending it."""
-        flight.waiting += 1
+        flight.crowd.enter(hooks)
         try:
             await asyncio.wait((flight.task,))
         except asyncio.CancelledError:
-            if flight.waiting == 1 and not flight.task.done():
+            if len(flight.crowd) == 1 and not flight.task.done():
                 self._drop(key, flight)  # it takes no passengers any more
                 await _stop(flight.task)
             raise
         finally:
-            flight.waiting -= 1
+            flight.crowd.leave(hooks)
 
     def _is_leaders_own(self, task: asyncio.Task[T]) -> bool:
         return task.cancelled() or isinstance(task.exception(), self._retry_on)

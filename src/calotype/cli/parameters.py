@@ -1,17 +1,14 @@
 """A model's parameters as command-line options, and their text as values."""
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from calotype.domain import spelling
 from calotype.domain.chain import Chain
-from calotype.domain.model import ModelSpec, ParamSpec
-from calotype.domain.params import KNOWN, all_params
-from calotype.errors import InvalidParameterError
+from calotype.domain.params import KNOWN
 
 HELP = {
     "style_image": "Picture in whose style the input is repainted.",
@@ -25,7 +22,6 @@ FLAGS = frozenset({"preserve_color"})
 LEFT_OUT = frozenset({"width", "height", "output_format"})
 """Said by --target-size and --format."""
 
-_SIZE = re.compile(r"\s*([0-9]{1,9})\s*[xX]\s*([0-9]{1,9})\s*")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -78,16 +74,7 @@ def read_parameters(
             tables.setdefault(stage, {})[_spelt(own)] = value
         else:
             given[_spelt(name)] = value
-    read = _read(chain.models, given)
-    told: dict[str, dict[str, object]] = {}
-    for stage, table in sorted(tables.items(), key=lambda item: "#" in item[0]):
-        indices = chain.addresses[stage]
-        names = [stage]
-        if stage in read:  # a parameter is called like the stage, as style is
-            names = [f"{stage}#{number + 1}" for number in range(len(indices))]
-        own_values = _read([chain.models[i] for i in indices], table)
-        told |= {name: told.get(name, {}) | own_values for name in names}
-    return read | told
+    return spelling.read_parameters(chain, given, tables, _read_file)
 
 
 def _spelt(name: str) -> str:
@@ -95,37 +82,7 @@ def _spelt(name: str) -> str:
     return name.strip().replace("-", "_")
 
 
-def _read(models: Sequence[ModelSpec], given: Mapping[str, object]) -> dict[str, object]:
-    """Turn texts into values for the first of the models that takes each parameter."""
-    params = {param.name: param for model in reversed(models) for param in all_params(model)}
-    return {name: _value(params.get(name), value) for name, value in given.items()}
-
-
-def _value(param: ParamSpec | None, value: object) -> object:
-    """Turn text into what its parameter takes; the pipeline says what is wrong with it."""
-    if not isinstance(value, str):
-        return value
-    match param.type if param else None:
-        case "string" | "blend" | "loras":
-            return value
-        case "image":
-            return Path(value).read_bytes()
-        case "size":
-            return _size(value)
-        case _:
-            return _json(value)
-
-
-def _size(text: str) -> object:
-    """Read ``800x600``."""
-    if (match := _SIZE.fullmatch(text)) is None:
-        raise InvalidParameterError(f"target_size must be WxH such as 800x600, got {text!r}")
-    return {"width": int(match[1]), "height": int(match[2])}
-
-
-def _json(text: str) -> object:
-    """Read a number, true or false; anything else stays text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _read_file(name: str, path: str) -> bytes:
+    """Read the file of an image parameter."""
+    del name
+    return Path(path).read_bytes()

@@ -86,6 +86,28 @@ def find_region(
     return _region(chosen, int(blur) if isinstance(blur, int) else 0, opens=given is None)
 
 
+def whiten_holes(holes: Image, name: str) -> Image:
+    """Return the mask that a picture with holes stands for: what is transparent is repainted.
+
+    Args:
+        holes: a decoded picture; of its pixels only the alpha channel counts.
+        name: of the field it was sent in, for the message.
+
+    Returns:
+        (h, w, 3): white where alpha is below 128, black elsewhere.
+
+    Raises:
+        InvalidParameterError: it has no alpha channel.
+    """
+    if holes.alpha is None:
+        raise InvalidParameterError(
+            f"{name} must have an alpha channel, as what is transparent in it is repainted; "
+            f"a mask of black and white is sent as {PARAM}"
+        )
+    plane = np.where(holes.alpha < _OPAQUE - THRESHOLD, np.uint8(_OPAQUE), np.uint8(0))
+    return Image(np.repeat(plane[:, :, None], RGB, axis=2))
+
+
 def cut_out(image: Image, region: Region) -> tuple[Image, Image]:
     """Return the part of the picture that the network sees, and its mask as a picture."""
     pixels = np.ascontiguousarray(image.pixels[region.rows, region.columns])

@@ -2,14 +2,23 @@
 
 import asyncio
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from calotype.codec.decode import FileFormat, Header, decode, sniff
+from calotype.codec.decode import FileFormat, Header, decode, probe, sniff
 from calotype.codec.encode import EncodeOptions, encode, fitting, keeps_pixels, unrepresentable
-from calotype.codec.mask import PARAM, Region, cut_out, find_region, put_back, unchanged_share
+from calotype.codec.mask import (
+    PARAM,
+    Region,
+    cut_out,
+    find_region,
+    put_back,
+    unchanged_share,
+    whiten_holes,
+)
 from calotype.codec.metadata import Metadata
-from calotype.codec.resize import resize, resize_plane
+from calotype.codec.resize import finished
 from calotype.domain.image import Image, Size
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import FORMATS, ImageFormat, ParamValue, Stage
@@ -171,6 +180,28 @@ class Codec:
             values = {name: value for name, value in values.items() if name != "target_size"}
         return Inputs(original=original, image=image, images=images, params=values, region=region)
 
+    async def mask_of(self, holes: bytes, name: str) -> bytes:
+        """Turn a picture whose transparent part is to be repainted into a mask.
+
+        Args:
+            holes: the file.
+            name: of the field it was sent in, for messages.
+
+        Returns:
+            A PNG, white where the picture is transparent; equal pictures give equal bytes.
+
+        Raises:
+            BadImageError: it is no picture.
+            PayloadTooLargeError: it has more pixels than allowed.
+            InvalidParameterError: it has no alpha channel.
+        """
+        return await asyncio.to_thread(self._mask_of, holes, name)
+
+    async def size_of(self, file: bytes) -> Size:
+        """Return the size of a picture that was made here, from its header."""
+        header = await asyncio.to_thread(probe, file, sys.maxsize)
+        return header.size
+
     async def finish(self, stage: Stage, inputs: Inputs, pixels: Image) -> Made:
         """Lay the network's picture over what a mask keeps, and bring it to its final size."""
         return await asyncio.to_thread(_finish, stage, inputs, pixels)
@@ -178,6 +209,10 @@ class Codec:
     async def encode(self, made: Made, upload: Upload, formats: tuple[ImageFormat, ...]) -> Encoded:
         """Write the last stage's picture as a file."""
         return await asyncio.to_thread(self._encode, made, upload, formats)
+
+    def _mask_of(self, holes: bytes, name: str) -> bytes:
+        mask = whiten_holes(self._decode_parameter(name, holes), name)
+        return encode(mask, "png", EncodeOptions(png_effort=1))  # two colours: small at any effort
 
     def _encode(self, made: Made, upload: Upload, formats: tuple[ImageFormat, ...]) -> Encoded:
         chosen = fitting(formats, made.image.size)
@@ -258,25 +293,3 @@ def _finish(stage: Stage, inputs: Inputs, pixels: Image) -> Made:
         is_masked=region is not None,
         facts={} if share is None else {UNCHANGED: f"{share:.6g}"},
     )
-
-
-def finished(
-    original: Image, output: Image, values: Mapping[str, ParamValue], scale: int | None
-) -> Image:
-    """Give the network's picture its alpha channel and its exact size.
-
-    Args:
-        original: the decoded upload, whose alpha the result gets.
-        output: what the network made.
-        values: ``target_size`` is the exact size, if given; else ``scale`` beats the model's.
-        scale: size of the result / size of the input, if the model has one.
-    """
-    alpha = output.alpha
-    if alpha is None and original.alpha is not None:
-        alpha = resize_plane(original.alpha, output.size)
-    image = Image(output.pixels, alpha)
-    target, asked = values.get("target_size"), values.get("scale")
-    scale = asked if isinstance(asked, int) else scale
-    if isinstance(target, Size):
-        return resize(image, target)
-    return resize(image, original.size.times(scale)) if scale else image

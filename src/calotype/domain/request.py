@@ -1,21 +1,13 @@
 """A request, a job and an answer, without HTTP in any of them."""
 
-import contextlib
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image, Size
 from calotype.domain.model import Device, ModelSpec
 from calotype.errors import DeadlineExceededError
-
-PACE_KNOWN_S = 1.0
-"""After this, the time that a job takes can be told from its first steps."""
-
-HOPELESS = 2.0
-"""A forecast over this multiple of the time allowed ends a job."""
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 """What Calotype writes."""
@@ -38,107 +30,6 @@ ParamValue = str | int | float | bool | bytes | Size | Blend | Loras | None
 """A validated parameter; image parameters are still encoded bytes."""
 
 CacheStatus = Literal["hit", "miss", "bypass", "coalesced"]
-
-
-class Hooks:
-    """The two wires between a running job and whoever waits for it; thread-safe.
-
-    Args:
-        on_progress: called with (steps done, steps in all) from the worker's thread.
-    """
-
-    def __init__(self, on_progress: Callable[[int, int], None] | None = None) -> None:
-        self._on_progress = on_progress
-        self._on_cancel: list[Callable[[], None]] = []
-        self._cancelled = threading.Event()
-        self._deadline_s = self._started_s = float("inf")
-        self.progress = (0, 0)
-        """Steps done, steps in all; (0, 0) before the first."""
-        self.notes: tuple[str, ...] = ()
-        """Warnings of the run, for the answer."""
-        self.facts: Mapping[str, str] = {}
-        """What else the answer says of the run, by name. E.g. ``safety``."""
-
-    def start(self, deadline_s: float) -> None:
-        """Begin to watch whether the job can be done in time.
-
-        Args:
-            deadline_s: monotonic clock, seconds.
-        """
-        self._deadline_s, self._started_s = deadline_s, time.monotonic()
-
-    def cancel(self) -> None:
-        """Ask the job to stop at its next tile or step."""
-        self._cancelled.set()
-        for act in tuple(self._on_cancel):
-            act()
-
-    @contextlib.contextmanager
-    def on_cancel(self, act: Callable[[], None]) -> Iterator[None]:
-        """Call something once the job is asked to stop, from the thread that asks.
-
-        Args:
-            act: called at once if that was before; may be called more than once.
-        """
-        self._on_cancel.append(act)
-        try:
-            if self.cancelled:
-                act()
-            yield
-        finally:
-            self._on_cancel.remove(act)
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether somebody asked the job to stop."""
-        return self._cancelled.is_set()
-
-    def step(self, done: int, total: int) -> None:
-        """Report progress, and stop here if asked to.
-
-        Raises:
-            JobCancelledError: somebody called ``cancel``.
-            DeadlineExceededError: at this pace, the job would end long after its deadline.
-        """
-        if self.cancelled:
-            raise JobCancelledError(f"cancelled after {done} of {total}")
-        if not done:
-            # What came before (compiling, the jobs that share the batch) says nothing of the pace.
-            self._started_s = time.monotonic()
-        self._check_pace(done, total)
-        self.report(done, total)
-
-    def report(self, done: int, total: int) -> None:
-        """Tell of progress, and nothing else."""
-        self.progress = (done, total)
-        if self._on_progress is not None:
-            self._on_progress(done, total)
-
-    def note(self, text: str) -> None:
-        """Add a warning to the answer, unless it has the same one already."""
-        if text not in self.notes:
-            self.notes = (*self.notes, text)
-
-    def tell(self, name: str, value: str) -> None:
-        """Add a fact to the answer, in place of any other of that name."""
-        self.facts = {**self.facts, name: value}
-
-    def _check_pace(self, done: int, total: int) -> None:
-        """Stop what is hopeless now, rather than at the deadline."""
-        if self._deadline_s == float("inf") or not 0 < done < total:
-            return
-        took_s = time.monotonic() - self._started_s
-        needed_s, allowed_s = took_s / done * total, self._deadline_s - self._started_s
-        if took_s > PACE_KNOWN_S and needed_s > HOPELESS * allowed_s:
-            raise DeadlineExceededError(
-                f"the picture is too large for its time: it would take about {needed_s:.0f} s here,"
-                f" and {allowed_s:.0f} s were left; send a smaller one, take a faster model, or ask"
-                " for a later deadline"
-            )
-
-
-class JobCancelledError(Exception):
-    """Ends a running job from inside; never leaves ``execution``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,9 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from calotype.domain.request import Hooks, Job, Outcome, Stage
+from calotype.domain.event import Entered, Event, Progress
+from calotype.domain.hooks import Hooks
+from calotype.domain.request import Job, Outcome, Stage
 from calotype.errors import (
     BackendError,
     ConfigError,
@@ -42,11 +44,12 @@ def naming(stage: Stage) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stage_hooks(hooks: Hooks, index: int, count: int) -> Iterator[Hooks]:
+def stage_hooks(hooks: Hooks, label: str, index: int, count: int) -> Iterator[Hooks]:
     """Give a stage hooks of its own: its pace is its own, its progress a part of the whole.
 
     Args:
         hooks: of the request; who cancels them cancels the stage.
+        label: of the stage.
         index: of the stage.
         count: stages in all; the hooks of one alone are the request's.
     """
@@ -54,11 +57,14 @@ def stage_hooks(hooks: Hooks, index: int, count: int) -> Iterator[Hooks]:
         yield hooks
         return
 
-    def report(done: int, total: int) -> None:
-        share = STAGE_STEPS * done // total if total else 0
-        hooks.report(STAGE_STEPS * index + share, STAGE_STEPS * count)
+    def tell(event: Event) -> None:
+        if isinstance(event, Progress):
+            share = STAGE_STEPS * event.done // event.total if event.total else 0
+            event = Progress(STAGE_STEPS * index + share, STAGE_STEPS * count)
+        hooks.happened(event)
 
-    own = Hooks(report)
+    hooks.happened(Entered(label))
+    own = Hooks(on_event=tell)
     with hooks.on_cancel(own.cancel):
         yield own
 

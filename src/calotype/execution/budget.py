@@ -1,7 +1,8 @@
 """How much memory a picture needs, and what fits. Pure: measures nothing, asks nobody."""
 
 import math
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from calotype.domain.image import RGB, Size
 from calotype.errors import PayloadTooLargeError
@@ -11,6 +12,18 @@ INPUT_BYTES = RGB
 """For each pixel of the input, in the worker: the shared memory that it came in."""
 OUTPUT_BYTES = 2 * RGB
 """For each pixel of the result, in the worker: the result, and its copy in shared memory."""
+LOOKED_BACK = 4
+"""Runs by which the memory of the next is judged: the first one takes more, which stays."""
+
+
+@dataclass(slots=True)
+class Notes:
+    """What was seen of a model while it ran."""
+
+    work_bytes: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKED_BACK))
+    """What runs of whole tiles needed beside what the worker holds and the pictures."""
+    scale: float = 0.0
+    hopeless: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 
 from calotype.backends.base import Backend
+from calotype.domain.hooks import Hooks
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks
 from calotype.errors import CalotypeError, OutOfMemoryError
 from calotype.execution.channel import Channel, Message
 from calotype.execution.load import load_model

@@ -13,9 +13,10 @@ from typing import Any
 
 from calotype import errors
 from calotype.backends.base import Backend, Batching
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks, Job, JobCancelledError
+from calotype.domain.request import Job
 from calotype.execution.channel import Message
 from calotype.execution.packing import lay_out, read, write
 from calotype.execution.segment import Segment, Shelf

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from calotype.domain.event import Loading
 from calotype.domain.model import ModelSpec, ModelStatus
 from calotype.domain.request import Job, Outcome
 from calotype.errors import (
@@ -17,7 +17,13 @@ from calotype.errors import (
     RequestCancelledError,
 )
 from calotype.execution.admission import Admission
-from calotype.execution.budget import Footprint, fitting_shrink, largest_pixels, picture_bytes
+from calotype.execution.budget import (
+    Footprint,
+    Notes,
+    fitting_shrink,
+    largest_pixels,
+    picture_bytes,
+)
 from calotype.execution.crew import Crew
 from calotype.execution.history import History
 from calotype.execution.policy import BatchLimits
@@ -28,8 +34,6 @@ from calotype.observe import metrics
 
 logger = logging.getLogger(__name__)
 
-LOOKED_BACK = 4
-"""Runs by which the memory of the next is judged: the first one takes more, which stays."""
 HOPELESS_JOBS = 3
 """After so many jobs in a row that took their workers along twice, the model rests."""
 
@@ -49,16 +53,6 @@ class Capacity:
     """Batches that run at the same time."""
     priorities: Mapping[str, int] = field(default_factory=dict)
     """By name of the token."""
-
-
-@dataclass(slots=True)
-class _Notes:
-    """What was seen of a model while it ran."""
-
-    work_bytes: deque[int] = field(default_factory=lambda: deque(maxlen=LOOKED_BACK))
-    """What runs of whole tiles needed beside what the worker holds and the pictures."""
-    scale: float = 0.0
-    hopeless: int = 0
 
 
 class Pool:
@@ -93,7 +87,7 @@ class Pool:
             on_failure=self._scheduler.fail,
             clock=clock,
         )
-        self._notes: dict[str, _Notes] = {}
+        self._notes: dict[str, Notes] = {}
 
     async def submit(self, job: Job) -> Outcome:
         """Run one job.
@@ -248,6 +242,9 @@ class Pool:
             crew = self._roster.crew(job.model)
             crew.enter()  # before it is loaded, lest it be unloaded at once for another
             try:
+                if not crew.ready.done():
+                    left_s = self.status(job.model).estimated_load_s or 0.0
+                    job.hooks.happened(Loading(left_s))
                 patience_s = None if job.wait_for_model else max(0.0, until_s - self._clock())
                 if await self._loaded(crew, patience_s):
                     yield crew
@@ -296,5 +293,5 @@ class Pool:
             return float(asked)
         return float(model.scale or self._notes_of(model).scale)
 
-    def _notes_of(self, model: ModelSpec) -> _Notes:
-        return self._notes.setdefault(model.id, _Notes())
+    def _notes_of(self, model: ModelSpec) -> Notes:
+        return self._notes.setdefault(model.id, Notes())

@@ -8,30 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from calotype.domain.deadline import on_loop
-from calotype.domain.image import Image
-from calotype.domain.request import Job, JobCancelledError, Outcome
-from calotype.errors import CalotypeError, DeadlineExceededError, ModelCrashedError
+from calotype.domain.request import Job, Outcome
+from calotype.errors import DeadlineExceededError
 from calotype.execution.crew import Crew
+from calotype.execution.place import Place, crash_of
 from calotype.execution.policy import BatchLimits, Run, Waiting, fair_order, next_batch
-from calotype.execution.worker import Answer, Worker, WorkerLostError
+from calotype.execution.worker import Worker, WorkerLostError
 from calotype.observe import metrics
 
 KNOWN_CALLERS = 1000
 MAX_ATTEMPTS = 2
 """Runs of a job whose worker is lost over it."""
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """A job's place in the queue."""
-
-    job: Job
-    crew: Crew
-    waiting: Waiting
-    future: asyncio.Future[Outcome]
-    attempts: int = 0
-    started_s: float = 0.0
-    """When it began to run; 0 while it waits."""
 
 
 class Watcher(Protocol):
@@ -69,8 +56,8 @@ class Scheduler:
     slots: int = 1
     priorities: Mapping[str, int] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
-    _queue: list[_Place] = field(default_factory=list)
-    _running: dict[asyncio.Task[None], list[_Place]] = field(default_factory=dict)
+    _queue: list[Place] = field(default_factory=list)
+    _running: dict[asyncio.Task[None], list[Place]] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
     _turn: int = 0
     _timer: asyncio.TimerHandle | None = None
@@ -97,7 +84,7 @@ class Scheduler:
             caller=job.caller,
             priority=self.priorities.get(job.caller, 0),
         )
-        place = _Place(job, crew, waiting, asyncio.get_running_loop().create_future())
+        place = Place(job, crew, waiting, asyncio.get_running_loop().create_future())
         self._queue.append(place)
         self.wake()
         try:
@@ -117,12 +104,13 @@ class Scheduler:
             task = asyncio.create_task(self._serve(crew, crew.take(), places))
             self._running[task] = places
             task.add_done_callback(self._served)
+        self._tell_places()
 
     def fail(self, crew: Crew, error: Exception) -> None:
         """Answer all that wait for a crew that will not be."""
         for place in [place for place in self._queue if place.crew is crew]:
             self._queue.remove(place)
-            _refuse(place, error)
+            place.refuse(error)
 
     async def close(self) -> None:
         """Stop serving; what waits or runs is cancelled."""
@@ -135,7 +123,7 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def _next(self) -> list[_Place]:
+    def _next(self) -> list[Place]:
         """Return the batch that should run now; whoever waits for a worker gets one hired."""
         ready = []
         for place in self._queue:
@@ -159,6 +147,12 @@ class Scheduler:
         self._timer = asyncio.get_running_loop().call_later(choice.seconds, self.wake)
         return []
 
+    def _tell_places(self) -> None:
+        """Tell those who wait where they stand, if that has changed."""
+        order = fair_order([place.waiting for place in self._queue], self._turns, self.clock())
+        for number, index in enumerate(order, start=1):
+            self._queue[index].stands(number)
+
     def _take_turn(self, caller: str) -> None:
         """Note whose turn it was; of very many callers, those who had theirs last are known."""
         self._turn += 1
@@ -167,10 +161,11 @@ class Scheduler:
         if len(self._turns) > KNOWN_CALLERS:
             del self._turns[next(iter(self._turns))]
 
-    def _leave(self, place: _Place) -> None:
+    def _leave(self, place: Place) -> None:
         """Clear up after a caller, who may not have waited for the answer."""
         if place in self._queue:
             self._queue.remove(place)
+            self._tell_places()
         if place.future.done() and not place.future.cancelled():
             return
         saved_s = self._left_s(place)
@@ -178,7 +173,7 @@ class Scheduler:
         place.future.cancel()
         metrics.SAVED.labels(place.job.model.id).inc(saved_s)
 
-    def _left_s(self, place: _Place) -> float:
+    def _left_s(self, place: Place) -> float:
         """Return how long a job would have run on."""
         expected_s = self.watcher.expected_s(place.job)
         if not place.started_s:
@@ -193,7 +188,7 @@ class Scheduler:
             task.result()
             self.wake()
 
-    async def _serve(self, crew: Crew, worker: Worker, places: list[_Place]) -> None:
+    async def _serve(self, crew: Crew, worker: Worker, places: list[Place]) -> None:
         """Run one batch and hand out its answers."""
         places = [place for place in places if not place.future.done()]
         if not places:
@@ -201,8 +196,7 @@ class Scheduler:
             return
         started_s = self.clock()
         for place in places:
-            place.started_s, place.attempts = started_s, place.attempts + 1
-            place.job.hooks.start(place.job.deadline_s)
+            place.start(started_s)
         jobs = [place.job for place in places]
         with self._answering(places):
             try:
@@ -218,30 +212,30 @@ class Scheduler:
             took_s = self.clock() - started_s
             self.watcher.ran(crew, worker, jobs, took_s)
             for place, answer in zip(places, answers, strict=True):
-                _settle(place, answer, took_s, len(places))
+                place.settle(answer, took_s, len(places))
 
     @contextlib.contextmanager
-    def _answering(self, places: list[_Place]) -> Iterator[None]:
+    def _answering(self, places: list[Place]) -> Iterator[None]:
         """Leave nobody waiting, whatever happens."""
         try:
             yield
         except Exception as error:
             for place in places:
-                _refuse(place, _crash(error))
+                place.refuse(crash_of(error))
         finally:
             for place in places:
                 if place not in self._queue:
                     place.future.cancel()
 
-    def _retry(self, places: list[_Place], error: WorkerLostError) -> None:
+    def _retry(self, places: list[Place], error: WorkerLostError) -> None:
         """Queue the jobs of a lost worker again, each alone; who had that already fails."""
         again = []
         for place in places:
             if place.future.done():
                 continue
             if place.attempts >= MAX_ATTEMPTS:
-                crash = _crash(error)
-                _refuse(place, crash)
+                crash = crash_of(error)
+                place.refuse(crash)
                 self.watcher.gave_up(place.crew, crash)
                 continue
             metrics.RETRIES.labels(place.job.model.id).inc()
@@ -252,35 +246,3 @@ class Scheduler:
             place.started_s, place.job.hooks.progress = 0.0, (0, 0)
             again.append(place)
         self._queue[:0] = again
-
-
-def _settle(place: _Place, answer: Answer, took_s: float, batch_size: int) -> None:
-    """Give a job its answer."""
-    if place.future.done():
-        return
-    if isinstance(answer, Image):
-        queue_s = place.started_s - place.waiting.arrived_s
-        traits = place.crew.traits
-        outcome = Outcome(
-            image=answer,
-            queue_s=queue_s,
-            inference_s=took_s,
-            batch_size=batch_size,
-            device=traits.device if traits else "cpu",
-        )
-        place.future.set_result(outcome)
-    elif isinstance(answer, JobCancelledError):
-        place.future.cancel()
-    else:
-        place.future.set_exception(answer)
-
-
-def _refuse(place: _Place, error: Exception) -> None:
-    if not place.future.done():
-        place.future.set_exception(error)
-
-
-def _crash(error: Exception) -> CalotypeError:
-    crash = ModelCrashedError(repr(error) if not isinstance(error, WorkerLostError) else str(error))
-    crash.__cause__ = error
-    return crash

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from calotype.backends.base import Backend, Batching
+from calotype.domain.hooks import JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import Device
-from calotype.domain.request import Job, JobCancelledError
+from calotype.domain.request import Job
 from calotype.errors import (
     BackendError,
     BadOutputError,

@@ -73,3 +73,4 @@ def set_up(level: str, format: Literal["auto", "text", "json"] | str) -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"
     logging.getLogger("pyvips").setLevel("WARNING")
+    logging.getLogger("python_multipart").setLevel("ERROR")  # a damaged form is its client's matter

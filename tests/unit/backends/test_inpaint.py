@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from calotype.backends import inpaint
 from calotype.backends.base import Machine
 from calotype.backends.inpaint import WAYS, InpaintBackend, Way, fill, joined, load
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image, Pixels
-from calotype.domain.request import Hooks, Job, JobCancelledError
+from calotype.domain.request import Job
 from calotype.errors import InvalidParameterError
 from models import CATALOG, photo, psnr
 

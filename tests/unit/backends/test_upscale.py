@@ -8,8 +8,8 @@ import pytest
 from PIL import Image as Pillow
 
 from calotype.backends.tiled import TiledBackend
+from calotype.domain.hooks import Hooks
 from calotype.domain.image import Pixels
-from calotype.domain.request import Hooks
 from models import CATALOG, job, load, photo, psnr
 
 

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calotype.cache.flight import SingleFlight
+from calotype.domain.event import Event, Progress, Started
+from calotype.domain.hooks import Hooks
 from calotype.errors import DeadlineExceededError, ModelCrashedError
 
 Waiter = asyncio.Task[tuple[int, bool]]
@@ -26,7 +28,7 @@ class Lab:
         self.running = 0
         self._cleanup_steps = cleanup_steps
 
-    async def compute(self) -> int:
+    async def compute(self, hooks: Hooks) -> int:
         self.running += 1
         self.begun.append(asyncio.get_running_loop().create_future())
         try:
@@ -42,7 +44,7 @@ class Lab:
         return [future for future in self.begun if not future.done()]
 
     def call(self, key: str = "k") -> Waiter:
-        return asyncio.create_task(self.flight.run(key, self.compute))
+        return asyncio.create_task(self.flight.run(key, self.compute, Hooks()))
 
 
 async def settle() -> None:
@@ -297,3 +299,58 @@ def _check(lab: Lab, callers: list[Waiter], cancelled: set[Waiter]) -> None:
     led = [value for value, shared in results if not shared]
     assert len(set(led)) == len(led)  # one leader a computation
     assert all(0 <= value < len(lab.begun) for value, _ in results)
+
+
+class Ears:
+    """Hooks that remember what they were told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.hooks = Hooks(on_event=self.heard.append)
+
+
+async def test_all_who_wait_are_told_what_happens() -> None:
+    told: list[Hooks] = []
+    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def compute(hooks: Hooks) -> int:
+        told.append(hooks)
+        return await end
+
+    flight, first, late, leaver = SingleFlight[int](), Ears(), Ears(), Ears()
+    callers = [asyncio.create_task(flight.run("k", compute, first.hooks))]
+    await settle()
+    told[0].happened(Started())
+    told[0].report(1, 3)
+    callers += [
+        asyncio.create_task(flight.run("k", compute, ears.hooks)) for ears in (late, leaver)
+    ]
+    await settle()
+    callers[2].cancel()
+    await settle()
+    told[0].report(2, 3)
+    end.set_result(7)
+    assert await asyncio.gather(*callers[:2]) == [(7, False), (7, True)]
+    assert first.heard == [Started(), Progress(1, 3), Progress(2, 3)]
+    assert late.heard == [Progress(1, 3), Progress(2, 3)]
+    assert leaver.heard == [Progress(1, 3)]
+    assert first.hooks.progress == late.hooks.progress == (2, 3)
+
+
+async def test_who_leaves_does_not_stop_what_others_wait_for() -> None:
+    told: list[Hooks] = []
+    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def compute(hooks: Hooks) -> int:
+        told.append(hooks)
+        return await end
+
+    flight, first, second = SingleFlight[int](), Ears(), Ears()
+    callers = [asyncio.create_task(flight.run("k", compute, e.hooks)) for e in (first, second)]
+    await settle()
+    first.hooks.cancel()
+    callers[0].cancel()
+    await settle()
+    assert not told[0].cancelled
+    end.set_result(7)
+    assert await callers[1] == (7, True)

@@ -232,7 +232,7 @@ def test_what_is_ignored_is_said_once(invoke: Invoke, picture: MakePicture) -> N
     [
         (["--strength", "1.5"], 1, "error: strength must be in [0, 1], got 1.5"),
         (["--strength", "much"], 1, 'error: strength must be a number, got "much"'),
-        (["--target-size", "big"], 1, "error: target_size must be WxH such as 800x600, got 'big'"),
+        (["--target-size", "big"], 1, 'error: target_size must be WxH such as 800x600, got "big"'),
         (["-p", "invert"], 2, "-p takes NAME=VALUE, got invert"),
         (["--jpeg-quality", "0"], 2, "error: jpeg_quality must be in [1, 100], got 0"),
     ],

@@ -13,9 +13,11 @@ from calotype.codec.mask import (
     find_region,
     put_back,
     unchanged_share,
+    whiten_holes,
 )
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec, ParamSpec
+from calotype.errors import InvalidParameterError
 
 MODEL = ModelSpec(
     id="acme/fill",
@@ -129,3 +131,15 @@ def test_the_share_is_of_pixels_not_of_values() -> None:
     other.pixels[0, 0, 2] ^= 1
     assert unchanged_share(one, other) == 0.75
     assert unchanged_share(one, picture(2, 3)) is None
+
+
+def test_holes_become_white() -> None:
+    alpha = np.array([[0, 127, 128, 255]], np.uint8)
+    mask = whiten_holes(Image(np.zeros((1, 4, 3), np.uint8), alpha), "mask")
+    assert mask.pixels[0].tolist() == [[255] * 3, [255] * 3, [0] * 3, [0] * 3]
+    assert mask.alpha is None
+
+
+def test_a_picture_without_alpha_has_no_holes() -> None:
+    with pytest.raises(InvalidParameterError, match="mask must have an alpha channel"):
+        whiten_holes(Image(np.zeros((1, 4, 3), np.uint8)), "mask")

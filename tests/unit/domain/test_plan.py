@@ -4,11 +4,13 @@ from typing import Any
 import pytest
 
 from calotype.domain.chain import Chain
+from calotype.domain.event import Entered, Event, Progress, Started
+from calotype.domain.hooks import Hooks
 from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.domain.params import shown
 from calotype.domain.plan import Plan, plan_stages
-from calotype.domain.request import Hooks, Outcome, Stage
+from calotype.domain.request import Outcome, Stage
 from calotype.domain.seed import choose_seed, seeded
 from calotype.domain.stage import Run, naming, stage_hooks, summed
 from calotype.errors import InvalidParameterError, ModelCrashedError, QueueFullError
@@ -160,7 +162,7 @@ def test_progress_goes_over_all_stages() -> None:
     seen: list[tuple[int, int]] = []
     hooks = Hooks(lambda done, total: seen.append((done, total)))
     for index, total in enumerate((1, 4)):
-        with stage_hooks(hooks, index, 2) as own:
+        with stage_hooks(hooks, f"s{index}", index, 2) as own:
             for done in range(total + 1):
                 own.step(done, total)
     assert seen == [
@@ -169,18 +171,31 @@ def test_progress_goes_over_all_stages() -> None:
     ]  # fmt: skip
 
 
+def test_what_happens_in_a_stage_is_told_after_its_name() -> None:
+    heard: list[Event] = []
+    hooks = Hooks(on_event=heard.append)
+    for index, label in enumerate(("up", "style")):
+        with stage_hooks(hooks, label, index, 2) as own:
+            own.happened(Started())
+            own.report(1, 2)
+    assert heard == [
+        Entered("up"), Started(), Progress(500, 2000),
+        Entered("style"), Started(), Progress(1500, 2000),
+    ]  # fmt: skip
+
+
 def test_who_cancels_the_request_cancels_its_stage() -> None:
     hooks = Hooks()
-    with stage_hooks(hooks, 0, 2) as own:
+    with stage_hooks(hooks, "a", 0, 2) as own:
         hooks.cancel()
         assert own.cancelled
-    with stage_hooks(hooks, 1, 2) as own:
+    with stage_hooks(hooks, "b", 1, 2) as own:
         assert own.cancelled, "a stage that begins after that"
 
 
 def test_the_hooks_of_a_model_alone_are_the_requests() -> None:
     hooks = Hooks()
-    with stage_hooks(hooks, 0, 1) as own:
+    with stage_hooks(hooks, "", 0, 1) as own:
         assert own is hooks
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from calotype.backends.base import Batching
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec, WeightFile
-from calotype.domain.request import Hooks, Job, JobCancelledError, ParamValue
+from calotype.domain.request import Job, ParamValue
 from calotype.execution.crew import Crew
 from calotype.execution.history import History
 from calotype.execution.policy import BatchLimits

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from calotype.backends.base import Batching
 from calotype.backends.fake import FakeBackend
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
-from calotype.domain.request import Hooks, Job, JobCancelledError, ParamValue
+from calotype.domain.request import Job, ParamValue
 from calotype.errors import BadOutputError, MissingWeightsError, ModelCrashedError
 from calotype.execution.packing import ALIGN_BYTES, lay_out, read, write
 from calotype.execution.parcel import (

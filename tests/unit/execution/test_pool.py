@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from calotype.domain.request import Hooks
+from calotype.domain.hooks import Hooks
 from calotype.errors import (
     CalotypeError,
     MissingWeightsError,

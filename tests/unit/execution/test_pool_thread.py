@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from calotype.backends.fake import FakeBackend
+from calotype.domain.hooks import Hooks
 from calotype.domain.image import Image
-from calotype.domain.request import Hooks, Job
+from calotype.domain.request import Job
 from calotype.errors import MissingWeightsError, ModelLoadingError
 from calotype.execution.history import History
 from calotype.execution.policy import BatchLimits

@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from calotype.backends.base import Batching, Machine
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks, Job, JobCancelledError
+from calotype.domain.request import Job
 from calotype.errors import (
     BadOutputError,
     CalotypeError,

@@ -5,6 +5,9 @@ import time
 
 import pytest
 
+from calotype.domain.event import Event, Queued, Started
+from calotype.domain.hooks import Hooks
+from calotype.domain.request import Job
 from calotype.errors import (
     DeadlineExceededError,
 )
@@ -209,3 +212,55 @@ async def test_closing_leaves_nobody_waiting() -> None:
     assert all(task.cancelled() for task in tasks)
     assert all(job.hooks.cancelled for job in jobs)
     assert (len(house.scheduler), house.scheduler.running) == (0, 0)
+
+
+# What those who wait are told
+
+
+def heard(value: int, caller: str = "") -> tuple[Job, list[Event]]:
+    """Return a job, and where what it is told will be."""
+    told: list[Event] = []
+    return job(value, caller=caller, hooks=Hooks(on_event=told.append)), told
+
+
+async def test_each_is_told_its_place_when_it_changes() -> None:
+    house = House(limits=ALONE)
+    crew = await house.crew()
+    pairs = [heard(value) for value in range(4)]
+    tasks = await house.submit(crew, *(job for job, _ in pairs))
+    await asyncio.sleep(0)
+    assert [told[-1] for _, told in pairs] == [Started(), Queued(1), Queued(2), Queued(3)]
+    told = pairs[3][1]
+    del told[:]
+    tasks[2].cancel()
+    await asyncio.wait((tasks[2],))
+    assert told == [Queued(2)]
+    (await house.next_batch()).answer()
+    await tasks[0]
+    await asyncio.sleep(0)
+    assert pairs[1][1][-1] == Started()
+    assert told == [Queued(2), Queued(1)]
+    await house.scheduler.close()
+
+
+async def test_places_go_by_whose_turn_it_is() -> None:
+    house = House(limits=ALONE)
+    crew = await house.crew()
+    pairs = [heard(0, "a"), heard(1, "a"), heard(2, "a"), heard(3, "b")]
+    await house.submit(crew, *(job for job, _ in pairs))
+    await asyncio.sleep(0)
+    assert [told[-1] for _, told in pairs] == [Started(), Queued(2), Queued(3), Queued(1)]
+    await house.scheduler.close()
+
+
+async def test_who_is_run_again_is_told_so() -> None:
+    house = House(limits=ALONE)
+    crew = await house.crew(size=2)
+    first, told = heard(0)
+    await house.submit(crew, first)
+    batch = await house.next_batch()
+    batch.crash()
+    (await house.next_batch()).answer()
+    await asyncio.sleep(0)
+    assert [event for event in told if isinstance(event, Started)] == [Started()] * 2
+    await house.scheduler.close()

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from calotype.backends.base import Batching
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import Device
-from calotype.domain.request import Hooks, Job, JobCancelledError, step_together
+from calotype.domain.request import Job, step_together
 from calotype.errors import (
     BadImageError,
     BadOutputError,

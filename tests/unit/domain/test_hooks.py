@@ -5,10 +5,11 @@ import threading
 import numpy as np
 import pytest
 
-from calotype.domain import request
+from calotype.domain import hooks as hooks_module
+from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import Hooks, Job, JobCancelledError, step_together
+from calotype.domain.request import Job, step_together
 from calotype.errors import DeadlineExceededError
 
 
@@ -25,7 +26,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(request, "time", found)
+    monkeypatch.setattr(hooks_module, "time", found)
     return found
 
 

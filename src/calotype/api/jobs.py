@@ -1,0 +1,167 @@
+"""Work that nobody holds a connection for: its picture waits to be fetched."""
+
+import asyncio
+import logging
+import time
+from http import HTTPStatus
+
+from starlette.responses import Response
+from starlette.types import Message, Receive
+
+from calotype.api.answer import Answers, not_modified, without_content
+from calotype.api.document import json_response
+from calotype.api.exchange import Exchange
+from calotype.api.header import read_preference
+from calotype.api.inflight import InFlight
+from calotype.api.presence import while_present
+from calotype.api.problems import log_problem, refusal
+from calotype.api.record import Answer, Record
+from calotype.domain.request import ImageRequest
+from calotype.errors import (
+    QueueFullError,
+    RequestCancelledError,
+    RequestConflictError,
+    ResultGoneError,
+    UnfinishedError,
+)
+from calotype.pipeline import Pipeline
+from calotype.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Jobs:
+    """Runs jobs, each in a task of its own; belongs to one event loop.
+
+    Args:
+        pipeline: runs them.
+        in_flight: knows them.
+        answers: writes what they are answered with.
+        settings: how many there may be.
+    """
+
+    def __init__(
+        self, *, pipeline: Pipeline, in_flight: InFlight, answers: Answers, settings: Settings
+    ) -> None:
+        self._pipeline, self._settings = pipeline, settings
+        self.in_flight, self.answers = in_flight, answers
+        self._tasks: dict[asyncio.Task[None], Record] = {}
+
+    def check(self, record: Record) -> None:
+        """Refuse a job before its body is read.
+
+        Raises:
+            RequestConflictError: its owner has one of that id already.
+            QueueFullError: there are as many as may be.
+        """
+        request_id = record.request_id
+        known = self.in_flight.look_up(record.owner, request_id)
+        if known is not None and known.is_job:
+            raise RequestConflictError(
+                f"Request {request_id} is a job already: GET /requests/{request_id} tells of it,"
+                " DELETE forgets it"
+            )
+        in_work = sum(not other.is_over for other in self._tasks.values())
+        if in_work >= self._settings.queue_size:
+            raise QueueFullError(
+                f"busy: {in_work} jobs are waiting, which is the most that may",
+                retry_after_s=1.0,
+            )
+
+    async def begin(
+        self,
+        record: Record,
+        request: ImageRequest,
+        warnings: tuple[str, ...],
+        started_s: float,
+    ) -> None:
+        """Start a job; it goes on when this has returned.
+
+        Args:
+            record: of the job, which the caller holds.
+            request: what to do.
+            warnings: of the reading of the request.
+            started_s: when it began to come in, monotonic.
+
+        Raises:
+            RequestError: it can't be done as asked; of its picture, only the job will tell.
+            CapacityError: it isn't taken now.
+        """
+        self._pipeline.check(request)
+        work = self._serve(record, request, warnings, started_s)
+        task = asyncio.create_task(work, name=f"job-{record.request_id}")
+        self._tasks[task] = record
+        task.add_done_callback(self._tasks.pop)
+        await asyncio.sleep(0)  # from here on, the task holds the record
+
+    async def first_answer(self, record: Record, exchange: Exchange, receive: Receive) -> Response:
+        """Say that a job is in work; or how it ended, if it does while its client likes to wait."""
+        if wait_s := read_preference(exchange.headers).wait_s:
+            await while_present(record.over(wait_s), receive)
+        if record.is_over:
+            response = answer_to(record, exchange)
+        else:
+            where = {"location": f"/requests/{record.request_id}"}
+            response = json_response(record.document, HTTPStatus.ACCEPTED, where)
+        response.headers["preference-applied"] = "respond-async"
+        return response
+
+    async def close(self) -> None:
+        """End all jobs."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _serve(
+        self, record: Record, request: ImageRequest, warnings: tuple[str, ...], started_s: float
+    ) -> None:
+        """Run a job; whatever becomes of it is in its record."""
+        try:
+            with self.in_flight.holding(record):
+                response = await while_present(self._pipeline.run(request), _never)
+                headers = self.answers.headers(response, warnings, time.monotonic() - started_s)
+                record.answer = Answer(headers=headers, body=response.body, etag=response.etag)
+                record.end("done")
+        except RequestCancelledError:
+            pass
+        except Exception as error:  # its sender reads it from the record
+            log_problem(error)
+        took_s = time.monotonic() - started_s
+        logger.info("job %s of %s: %s, %.1f s", *_named(record), record.state, took_s)
+
+
+def answer_to(record: Record, exchange: Exchange) -> Response:
+    """Return what a job's request is answered with.
+
+    Args:
+        record: of the job.
+        exchange: with whoever wants it.
+
+    Raises:
+        UnfinishedError: it is not over.
+        ResultGoneError: its picture is not kept any more.
+    """
+    if not record.is_over:
+        raise UnfinishedError(f"Request {record.request_id} is not done yet", retry_after_s=1.0)
+    if (error := record.error) is not None:
+        status, kind, wait_s = error["status"], error["error_type"], error.get("retry_after_s")
+        return refusal(HTTPStatus(status), kind, error["error"], retry_after_s=wait_s)
+    if record.answer is None:
+        raise ResultGoneError(f"the picture of request {record.request_id} is not kept any more")
+    status, headers, body = HTTPStatus.OK, record.answer.headers, record.answer.body
+    if not_modified(exchange.headers.get(b"if-none-match"), record.answer.etag):
+        status, headers, body = HTTPStatus.NOT_MODIFIED, without_content(headers), b""
+    response = Response(body, status)
+    response.raw_headers = list(headers)
+    return response
+
+
+def _named(record: Record) -> tuple[str, str]:
+    return record.request_id, record.model_id
+
+
+async def _never() -> Message:
+    """Wait for a client to leave that is gone, or not, as it likes."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError

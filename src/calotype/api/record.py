@@ -1,0 +1,221 @@
+"""What can be told of one request: its state, what happened, and how it ended."""
+
+import asyncio
+import base64
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from calotype.api.answer import RawHeaders
+from calotype.domain.event import Entered, Event, Loading, Preview, Progress, Queued, Started
+from calotype.domain.hooks import Hooks
+
+State = Literal["received", "queued", "loading", "running", "done", "failed", "cancelled"]
+Json = dict[str, Any]
+
+MAX_EVENTS = 32
+"""Events that a slow reader may be behind; of more it misses the oldest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An event as it is told: its number, its name, and the state of the request then."""
+
+    number: int
+    name: str
+    document: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The picture that a request was answered with."""
+
+    headers: RawHeaders
+    body: bytes
+    etag: str
+
+
+class Record:
+    """One request, from its first byte until it is forgotten; belongs to one event loop.
+
+    Args:
+        request_id: what its sender calls it.
+        owner: name of the sender's token; nobody else sees the record.
+        model_id: what runs; of a chain, all of it.
+        is_kept: whether its sender knows the id, so that it is told of and kept when it is over.
+        is_job: whether its answer waits here to be fetched.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        owner: str = "",
+        model_id: str = "",
+        *,
+        is_kept: bool = False,
+        is_job: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.request_id, self.owner, self.model_id = request_id, owner, model_id
+        self.is_kept, self.is_job = is_kept, is_job
+        self.task: asyncio.Task[Any] | None = None
+        """Serves it now."""
+        self.stop_reason = ""
+        """Why somebody cancelled it; empty while nobody has."""
+        self.state: State = "received"
+        self.answer: Answer | None = None
+        """Of a job that is over, until it is forgotten for want of room."""
+        self.ended_s = 0.0
+        """On the clock; 0 before."""
+        self.hooks = Hooks(on_event=self._heard)
+        self._clock, self._created_s = clock, time.time()
+        self._details: Json = {}
+        self._stage = self._preview = ""
+        self.error: Json | None = None
+        """Status, kind and text, if it failed or was cancelled."""
+        self._pace: tuple[float, int, int] = (0.0, 0, 0)
+        """When the steps began to be counted, how many were done then, and how many there are."""
+        self._events: deque[Told] = deque(maxlen=MAX_EVENTS)
+        self._changed: asyncio.Event | None = None
+        self._thread = threading.get_ident()
+        self._loop = asyncio.get_running_loop()
+        self._tell("received")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self.ended_s > 0
+
+    @property
+    def events(self) -> tuple[Told, ...]:
+        """What happened, the last last; one kind follows another."""
+        return tuple(self._events)
+
+    @property
+    def document(self) -> Json:
+        """What its sender is told."""
+        document = self._document()
+        return document | {"preview": self._preview or None} if self._preview else document
+
+    def cancel(self, reason: str) -> None:
+        """Stop serving it.
+
+        The work is left alone: others may wait for the same picture.
+
+        Args:
+            reason: what the sender is told.
+        """
+        if not self.stop_reason and not self.is_over:
+            self.stop_reason = reason
+            if self.task is not None:
+                self.task.cancel()
+
+    def end(self, state: State, error: Json | None = None) -> None:
+        """Note how it ended.
+
+        Args:
+            state: done, failed or cancelled.
+            error: status, kind and text.
+        """
+        if self.is_over:
+            return
+        self.ended_s = self._clock()
+        self.state, self.error, self._details, self._preview = state, error, {}, ""
+        self.task = None
+        self.hooks = Hooks()
+        self._tell(state)
+        self._events = deque(tuple(self._events)[-1:])
+
+    async def change(self, timeout_s: float) -> None:
+        """Wait until something happens, or the time is over."""
+        self._changed = self._changed or asyncio.Event()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def over(self, timeout_s: float) -> None:
+        """Wait until it is over, or the time is."""
+        until_s = self._clock() + timeout_s
+        while not self.is_over and (left_s := until_s - self._clock()) > 0:
+            await self.change(left_s)
+
+    def _heard(self, event: Event) -> None:
+        """Take an event, from whatever thread."""
+        if threading.get_ident() == self._thread:
+            self._take(event)
+        else:
+            self._loop.call_soon_threadsafe(self._take, event)
+
+    def _take(self, event: Event) -> None:
+        if self.is_over:
+            return
+        match event:
+            case Entered():
+                self._stage = event.stage
+            case Queued():
+                self._enter("queued", "queued", place=event.place)
+            case Loading():
+                self._enter("loading", "loading", estimated_time=round(event.estimated_s, 3))
+            case Started():
+                self._pace = (self._clock(), 0, 0)
+                self._enter("running", "started")
+            case Progress():
+                self._enter("running", "progress", progress=self._progress(event))
+            case Preview():
+                text = base64.b64encode(event.body).decode()
+                self._preview = f"data:image/png;base64,{text}"
+                self._tell("preview")
+
+    def _enter(self, state: State, name: str, **details: object) -> None:
+        self.state, self._details = state, details
+        self._tell(name)
+
+    def _progress(self, event: Progress) -> Json:
+        """Describe progress, with the time that is left by the pace so far."""
+        began_s, before, total = self._pace
+        if event.total != total or event.done < before:
+            began_s, before = self._clock(), event.done
+            self._pace = (began_s, before, event.total)
+        made, left_s = event.done - before, None
+        if made > 0:
+            left_s = (self._clock() - began_s) / made * (event.total - event.done)
+            left_s = round(left_s, 1)
+        return {"step": event.done, "total": event.total, "seconds_left": left_s}
+
+    def _tell(self, name: str) -> None:
+        """Add an event, in place of the last one if that is of the same name."""
+        if not self.is_kept:
+            return
+        number = self._events[-1].number + 1 if self._events else 1
+        if self._events and self._events[-1].name == name:
+            self._events.pop()
+        document = self.document if name == "preview" else self._document()
+        self._events.append(Told(number=number, name=name, document=document))
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    def _document(self) -> Json:
+        """Describe it, but for what it looks like."""
+        fetched = self.is_job and self.state == "done" and self.answer is not None
+        return {
+            "id": self.request_id,
+            "model": self.model_id,
+            "state": self.state,
+            "stage": self._stage or None,
+            "place": self._details.get("place"),
+            "estimated_time": self._details.get("estimated_time"),
+            "progress": self._details.get("progress"),
+            "preview": None,
+            "error": self.error,
+            "result": f"/requests/{self.request_id}/result" if fetched else None,
+            "job": self.is_job,
+            "created_at": datetime.fromtimestamp(self._created_s, UTC).isoformat("T", "seconds"),
+        }
