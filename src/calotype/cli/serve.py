@@ -117,6 +117,7 @@ def greeting(settings: Settings, catalog: Catalog, port: int, *, has_tokens: boo
     names = ", ".join(spec.name for spec in catalog.all())
     return (
         f"Calotype listens on {url}{' and every other address' if wildcard else ''}\n"
+        f"  page    {url} in a browser\n"
         f"  try     curl{token} --data-binary @photo.jpg {url}/models/{default} -o result.jpg\n"
         f"  models  {names}"
     )

@@ -7,7 +7,10 @@ import { text } from "./text.js";
 const WRITERS = { curl, python, javascript };
 const NAMES = Object.keys(WRITERS);
 
-const tabs = NAMES.map((name) => h(`button#tab-${name}`, { type: "button", role: "tab", "aria-controls": `panel-${name}`, onclick: () => select(name) }, text.code.tabs[name]));
+const tabs = NAMES.map((name) => {
+	const props = { type: "button", role: "tab", "aria-controls": `panel-${name}`, onclick: () => select(name) };
+	return h(`button#tab-${name}`, props, text.code.tabs[name]);
+});
 const panels = NAMES.map((name) => h(`div#panel-${name}`, { role: "tabpanel", "aria-labelledby": `tab-${name}` },
 	h("pre", { tabindex: 0, role: "region", "aria-labelledby": `tab-${name}` }, h(`code#code-${name}`)), h("p.help.mono", text.code.install[name])));
 const copy = button("#copy-code", text.code.copy, copyShown, { icon: "copy", wide: true });
@@ -34,9 +37,13 @@ function press({ key }) {
 
 async function copyShown() {
 	const code = byId(`code-${NAMES[shown]}`);
-	// The clipboard is missing where the page came over plain http; a selection can be copied all the same.
-	getSelection().selectAllChildren(code);
-	await navigator.clipboard?.writeText(code.textContent).catch(() => document.execCommand("copy")) ?? document.execCommand("copy");
+	try {
+		await navigator.clipboard.writeText(code.textContent);
+	} catch {
+		// There is no clipboard where the page came over plain http; a selection can be copied all the same.
+		getSelection().selectAllChildren(code);
+		document.execCommand("copy");
+	}
 	copy.lastChild.textContent = text.code.copied;
 	setTimeout(() => (copy.lastChild.textContent = text.code.copy), 1500);
 }

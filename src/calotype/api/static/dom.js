@@ -3,7 +3,6 @@
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
 	again: "M20 11A8 8 0 1 0 18 17M20 5v6h-6",
-	camera: "M4 8h4l2-3h4l2 3h4v11H4zM12 10a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7",
 	close: "M6 6l12 12M18 6 6 18",
 	copy: "M9 9h11v11H9zM5 15H4V4h11v1",
 	dice: "M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01",
@@ -55,9 +54,9 @@ export function icon(name) {
 }
 
 /**
- * Make a button with a text, an icon, or both.
+ * Make a button.
  * @param {string} tag classes and id
- * @param {string} label only spoken if there is an icon and `wide` is not given
+ * @param {string} label only spoken where there is an icon, unless it is `wide`
  * @param {() => void} onclick
  * @param {Record<string, any>} [props] `icon`, `wide`, and attributes
  */
@@ -80,16 +79,13 @@ export const emit = (name, detail) => document.dispatchEvent(new CustomEvent(nam
 /** Be told. */
 export const on = (name, listener) => document.addEventListener(name, (event) => listener(event.detail));
 
-/**
- * Tell the form that a control of ours changed.
- * @param {HTMLElement} element
- */
+/** Tell the form that a control of ours changed. */
 export const changed = (element) => element.dispatchEvent(new Event("input", { bubbles: true }));
 
 /**
  * A choice of a few, side by side.
  * @param {string} label
- * @param {[string, string][]} options id and words
+ * @param {[string, string][]} options ids and words
  */
 export function segments(label, options) {
 	const name = newId();
@@ -98,11 +94,11 @@ export function segments(label, options) {
 }
 
 /**
- * A button that opens the file chooser, or the camera.
- * @param {string} tag classes of the button
+ * Make a button that opens the file chooser; arguments as for `button`.
+ * @param {string} tag
  * @param {string} label
  * @param {(file: File) => void} onFile
- * @param {Record<string, any>} [props] attributes of the input; `icon` is the button's
+ * @param {Record<string, any>} [props] `icon`, and attributes of the input
  */
 export function fileButton(tag, label, onFile, { icon: name, ...props } = {}) {
 	const input = h("input.hidden", { type: "file", accept: "image/*,.tif,.tiff,.avif", ...props });

@@ -19,8 +19,10 @@ function makeItem(run) {
 		showHistory();
 		(list.querySelector(".run") ?? byId("history")).focus();
 	}
+	const picture = url ? h("img", { src: url, alt: "" }) : h("span.thumb", "?");
+	const open = () => emit("open", run);
 	return h("li.history-item",
-		h("button.run", { type: "button", onclick: () => emit("open", run) }, url ? h("img", { src: url, alt: "" }) : h("span.thumb", "?"), h("strong", run.model), h("span", when)),
+		h("button.run", { type: "button", onclick: open }, picture, h("strong", run.model), h("span", when)),
 		button(".remove", text.history.remove(run.model, when), remove, { icon: "close" }));
 }
 

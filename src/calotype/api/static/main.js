@@ -201,6 +201,7 @@ byId("controls").addEventListener("submit", (event) => event.preventDefault());
 byId("form").addEventListener("input", refreshCode);
 document.addEventListener("visibilitychange", () => document.hidden || isBusy || !info || refreshModels());
 document.addEventListener("keydown", (event) => {
+	if (byId("token-dialog")) return;
 	if (event.key === "Escape") cancel();
 	if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
 	event.preventDefault();

@@ -24,14 +24,15 @@ const COLOR = "#ff3d6e";
 export function drawStep(context, step, { width, height }) {
 	const { kind, points, image } = step;
 	const mode = { erase: "destination-out", invert: "xor" }[kind] ?? "source-over";
-	Object.assign(context, { fillStyle: COLOR, strokeStyle: COLOR, lineWidth: 2 * step.radius, lineCap: "round", lineJoin: "round", globalCompositeOperation: mode });
+	Object.assign(context, { globalCompositeOperation: mode, fillStyle: COLOR, strokeStyle: COLOR });
+	Object.assign(context, { lineWidth: 2 * step.radius, lineCap: "round", lineJoin: "round" });
 	if (kind === "clear" || image) context.clearRect(0, 0, width, height);
 	if (kind === "invert") context.fillRect(0, 0, width, height);
 	if (image) context.drawImage(image, 0, 0, width, height);
 	if (!points) return;
 	context.beginPath();
-	context.moveTo(...points[0]);
-	// A line to its own start is a dot.
+	// A line of no length is not drawn; a dot has to be.
+	context.moveTo(points[0][0] - 0.01, points[0][1]);
 	for (const point of points) context.lineTo(...point);
 	context.stroke();
 }
@@ -52,8 +53,8 @@ export function maskOf(bitmap) {
 	const { data } = image;
 	for (let i = 0; i < data.length; i += 4) {
 		const luma = 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2];
-		const isMasked = luma > 127 && data[i + 3] > 127;
-		data.set(isMasked ? [255, 61, 110, 255] : [0, 0, 0, 0], i);
+		[data[i], data[i + 1], data[i + 2]] = [255, 61, 110];
+		data[i + 3] = luma > 127 && data[i + 3] > 127 ? 255 : 0;
 	}
 	context.putImageData(image, 0, 0);
 	return context.canvas;

@@ -22,7 +22,9 @@ const redo = button("#redo", words.redo, () => shift(undone, steps), { icon: "re
 const tools = h("div.row.toolbar",
 	segments(words.tool, [["paint", words.paint], ["erase", words.erase]]),
 	h("label.row", words.size, size),
-	h("div.row", undo, redo, button("#mask-clear", words.clear, () => add({ kind: "clear" })), button("#mask-invert", words.invert, () => add({ kind: "invert" }))),
+	h("div.row", undo, redo,
+		button("#mask-clear", words.clear, () => add({ kind: "clear" })),
+		button("#mask-invert", words.invert, () => add({ kind: "invert" }))),
 	h("div.row", fileButton("", words.load, loadMask, { id: "mask-file" }), button("#mask-save", words.save, save)),
 	view.buttons());
 tools.querySelector("#paint").checked = true;

@@ -1,4 +1,4 @@
-/** The picture to work on: dropped, pasted, chosen, photographed, or a sample. */
+/** The picture to work on: dropped, pasted, chosen (a phone offers its camera too), or a sample. */
 
 import { byId, emit, fileButton, h, takeDrops } from "./dom.js";
 import { bytes, pixels, text } from "./text.js";
@@ -22,11 +22,11 @@ let turn = 0;
 const thumb = h("div.thumb");
 const facts = h("p.help#picture-facts", words.how);
 const chooser = fileButton(".primary", words.choose, setFile, { icon: "upload", id: "file" });
-const camera = fileButton(".camera", words.camera, setFile, { icon: "camera", capture: "environment", accept: "image/*" });
 const samples = Object.entries(SAMPLES).map(([file, label]) =>
-	h("button.sample", { type: "button", title: label, onclick: () => takeSample(file) }, h("img", { src: `page/${file}`, alt: label, width: 56, height: 40 })));
+	h("button.sample", { type: "button", title: label, onclick: () => takeSample(file) },
+		h("img", { src: `page/${file}`, alt: label, width: 56, height: 40 })));
 byId("picture").append(
-	h("div.dropzone", thumb, h("div", h("div.row", chooser, camera), facts)),
+	h("div.dropzone", thumb, h("div", h("div.row", chooser), facts)),
 	h("p.row.samples.help", h("span", words.samples), samples));
 takeDrops(document.documentElement, setFile);
 document.addEventListener("paste", (event) => {

@@ -17,6 +17,9 @@ export function fileName(input, model, type) {
 	return `${stem}-${model.replaceAll(/[^\w.-]+/g, "-")}.${EXTENSIONS[type] ?? "bin"}`;
 }
 
+// 0.98, or of a chain inpaint=0.98 and so on.
+const shares = (line) => line?.replaceAll(/[\d.]+(?=$|,)/g, (share) => percent(share, 2)).replaceAll("=", ": ");
+
 const lines = (facts, size) => [
 	[words.size, size.shown && pixels(size)],
 	[words.file, `${facts.type.replace("image/", "").toUpperCase()}, ${bytes(facts.bytes)}`],
@@ -24,8 +27,8 @@ const lines = (facts, size) => [
 	[words.model, facts.model],
 	[words.seed, facts.seed],
 	[words.cache, words.caches[facts.cache]],
-	[words.unchanged, facts.unchanged !== null && percent(facts.unchanged, 2)],
-	[words.safety, facts.safety],
+	[words.unchanged, shares(facts.unchanged)],
+	[words.safety, facts.safety?.replaceAll("=", ": ")],
 ].filter(([, value]) => value);
 
 /** Chromium's clipboard takes PNG only. */

@@ -30,18 +30,17 @@ async function bodyOf(picture, values) {
 }
 
 function readFacts(headers, blob, seconds) {
-	const number = (name) => (headers.has(name) ? Number(headers.get(name)) : null);
 	// Several headers may stand in one line; each begins with its subject and a semicolon.
 	const warnings = headers.get("x-hf-warning")?.split(/, (?=[\w-]+; )/) ?? [];
 	return {
 		type: headers.get("content-type"),
 		bytes: blob.size,
 		seconds,
-		modelSeconds: number("x-inference-time") / 1000,
+		modelSeconds: Number(headers.get("x-inference-time")) / 1000,
 		model: headers.get("x-model-id"),
 		seed: headers.get("x-seed"),
 		cache: headers.get("x-cache"),
-		unchanged: number("x-unchanged-pixels"),
+		unchanged: headers.get("x-unchanged-pixels"),
 		safety: headers.get("x-safety"),
 		warnings: warnings.map((one) => one.replace(/^[\w-]+; /, "")),
 	};

@@ -46,7 +46,8 @@ function literal(value, isPython, picture) {
 	if (isPicture(value)) return picture(text(value.name));
 	if (Array.isArray(value)) return `[${value.map((part) => literal(part, isPython, picture)).join(", ")}]`;
 	if (!isTable(value)) return (isPython && { true: "True", false: "False", null: "None" }[value]) || text(value);
-	const pairs = Object.entries(value).map(([name, part]) => `${isPython || !isWord(name) ? text(name) : name}: ${literal(part, isPython, picture)}`);
+	const key = (name) => (isPython || !isWord(name) ? text(name) : name);
+	const pairs = Object.entries(value).map(([name, part]) => `${key(name)}: ${literal(part, isPython, picture)}`);
 	return isPython ? `{${pairs.join(", ")}}` : `{ ${pairs.join(", ")} }`;
 }
 
@@ -60,7 +61,8 @@ export function python({ url, input, output, values, hasToken }) {
 		hasPictures = true;
 		return `encoded(${name})`;
 	});
-	const named = Object.entries(values).map(([name, value]) => (isWord(name) ? `    ${name}=${write(value)},\n` : `    **${write({ [name]: value })},\n`));
+	const named = Object.entries(values).map(([name, value]) =>
+		`    ${isWord(name) ? `${name}=${write(value)}` : `**${write({ [name]: value })}`},\n`);
 	const rest = named.length ? `\n    ${text(input)},\n${named.join("")}` : text(input);
 	const encoded = hasPictures ? "\n\ndef encoded(path):\n    return base64.b64encode(Path(path).read_bytes()).decode()\n\n" : "";
 	const imports = [hasPictures && "import base64", hasToken && "import os", hasPictures && "from pathlib import Path"].filter(Boolean);

@@ -40,11 +40,7 @@ export function stylesControl(names, initial) {
 		for (const input of inputs) input.type = mix.checked ? "checkbox" : "radio";
 		const before = new Map(ranges().map((range) => [range.name, range.value]));
 		const shown = mix.checked && picked().length > 1 ? picked() : [];
-		weights.replaceChildren(...shown.map((name) => {
-			const range = h("input", { type: "range", name, min: 1, max: 100, "aria-label": text.form.weight(name) });
-			range.value = before.get(name) ?? 50;
-			return h("label", h("span", name), range);
-		}));
+		weights.replaceChildren(...shown.map((name) => makeWeight(name, before.get(name) ?? 50)));
 	}
 	// Only one may stay where only one can be.
 	function unmix() {
@@ -66,6 +62,11 @@ export function stylesControl(names, initial) {
 		return name === undefined || name === (names[initial] ?? initial) ? initial : name;
 	}
 	return { element: h("div", tiles, h("label.row", mix, text.form.mix), weights), get, set, group: true };
+}
+
+function makeWeight(name, value) {
+	const label = text.form.weight(name);
+	return h("label", h("span", name), h("input", { type: "range", name, min: 1, max: 100, value, "aria-label": label }));
 }
 
 function makeTile(name, index, input, isPictured) {

@@ -2,7 +2,7 @@
 
 const LANGUAGE = "en";
 const round = (value, digits = 1) => value.toLocaleString(LANGUAGE, { maximumFractionDigits: digits });
-const about = (s) => `about ${duration(Math.max(1, Math.round(s)))}`;
+const about = (s) => (s == null ? "a while" : `about ${duration(Math.max(1, Math.round(s)))}`);
 
 /** @param {number} s seconds */
 export function duration(s) {
@@ -42,7 +42,6 @@ export const text = {
 	picture: {
 		choose: "Choose a picture",
 		replace: "Choose another",
-		camera: "Take a photo",
 		how: "or drop it anywhere, or paste it",
 		samples: "No picture at hand? Take a sample:",
 		photo: "Sample photo",
@@ -204,8 +203,9 @@ export const text = {
 		401: "Enter a token that the server knows: calotype token create NAME makes one.",
 		403: "Use a token that may, or ask who runs the server.",
 		404: "Reload the page to see which models there are.",
-		413: (info) =>
-			`At most ${bytes(info.max_upload_bytes)} a request, ${round(info.max_pixels / 1e6)} million pixels in and ${round(info.max_output_pixels / 1e6)} million out. Parameters make a request a third larger.`,
+		413: ({ max_upload_bytes: most, max_pixels: pixelsIn, max_output_pixels: out }) =>
+			`At most ${bytes(most)} a request, ${round(pixelsIn / 1e6)} million pixels in and ${round(out / 1e6)} million out.` +
+			" Parameters make a request a third larger.",
 		422: "Change what the sentence names.",
 		429: "The server is busy, or your token has used up its rate.",
 		500: "The server's log says more.",

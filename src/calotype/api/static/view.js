@@ -7,17 +7,14 @@ const MOST = { fit: 3, zoom: 32 };
 const STEP = 1.25;
 const PAN = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
 
-/**
- * @typedef {object} Hooks what is told; with `start`, one pointer paints, otherwise it pans
- * @property {() => void} render something moved
- * @property {(x: number, y: number) => void} [start] in the picture's pixels
- * @property {(x: number, y: number) => void} [move]
- * @property {(isCancelled: boolean) => void} [end] cancelled: a second finger came, so it is a pinch
- */
-
 /** Where the picture lies: `scale` px of the page a pixel, its corner at `x`, `y` of the box. */
 export class View {
-	/** @param {HTMLElement} box @param {Hooks} hooks */
+	/**
+	 * @param {HTMLElement} box
+	 * @param {Record<string, Function>} hooks `render`, when something moved; where one pointer paints
+	 *   and doesn't pan, `start` and `move`, told the picture's pixels, and `end`, told whether a second
+	 *   finger came, so that it was none of it
+	 */
 	constructor(box, hooks) {
 		Object.assign(this, { box, hooks, width: 1, height: 1, scale: 1, x: 0, y: 0, isFit: true, isPainting: false, pointers: new Map() });
 		this.level = h("output.level");
