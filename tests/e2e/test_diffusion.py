@@ -1,5 +1,9 @@
 """A pipeline in a process of its own: what it says crosses, and a request can be stopped."""
 
+import base64
+import io
+import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -82,3 +86,39 @@ def test_what_a_pipeline_says_crosses_from_its_process(models: Path, tmp_path: P
         told = httpx.get(url).json()
         assert told["state"] == "loaded"
         assert told["precision"].startswith("f32")
+
+
+def test_who_follows_a_request_is_shown_previews(models: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, "--models-dir", str(models), *OPTIONS) as server:
+        told: list[tuple[str, dict[str, Any]]] = []
+
+        def follow() -> None:
+            kind, url = "", f"{server.url}/requests/mine/events"
+            with httpx.stream("GET", url, timeout=90) as stream:
+                for line in stream.iter_lines():
+                    name, _, value = line.partition(": ")
+                    if name == "event":
+                        kind = value
+                    elif name == "data":
+                        told.append((kind, json.loads(value)))
+
+        following = threading.Thread(target=follow)
+        following.start()
+        answer = httpx.post(
+            f"{server.url}/models/acme/edit",
+            json=body(photo(64, 96), num_inference_steps=20),
+            headers={"x-wait-for-model": "true", "x-request-id": "mine"},
+            timeout=90,
+        )
+        assert answer.status_code == 200, answer.text
+        following.join(30)
+    shown = [document["preview"] for kind, document in told if kind == "preview"]
+    assert shown, [kind for kind, _ in told]
+    for uri in shown:
+        head, _, data = uri.partition(",")
+        assert head == "data:image/png;base64"
+        picture = PIL.Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (48, 32))
+    assert all(document["state"] == "running" for kind, document in told if kind == "preview")
+    assert told[-1][0] == "done"
+    assert told[-1][1]["preview"] is None

@@ -23,6 +23,7 @@ from calotype.backends.diffusion.load import (
 )
 from calotype.backends.diffusion.lora import Adapters
 from calotype.backends.diffusion.memo import Memo
+from calotype.backends.diffusion.preview import Previews
 from calotype.backends.diffusion.progress import Steps
 from calotype.backends.diffusion.safety import Checker
 from calotype.backends.diffusion.warm import warm_up
@@ -67,6 +68,7 @@ class DiffusersBackend:
         self._adapted: str | None = ""
         """Which adapters the weights have; None: a change of them failed halfway."""
         self._prepared = False
+        self._previews = Previews(pipe, self._interface.defaults)
         self.memo = Memo(machine.diffusion.stage_bytes)
         for name in (*TEXT_ENCODERS, PICTURE_ENCODER):
             if (module := part(pipe, name)) is not None:
@@ -140,9 +142,10 @@ class DiffusersBackend:
             self._pipe.scheduler = type(self._scheduler).from_config(self._scheduler.config)
         self._pipe.progress_bar = Steps(jobs)
         self._checker.forget()
+        watched = jobs if self._prepared else ()
         try:
-            with torch.inference_mode():
-                result = self._pipe(**arguments)
+            with torch.inference_mode(), self._previews.shown(watched) as extra:
+                result = self._pipe(**arguments, **extra)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise OutOfMemoryError(f"{self._spec.id}: {error}") from error

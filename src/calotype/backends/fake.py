@@ -5,24 +5,30 @@ Options: ``steps`` and ``step_s`` (how long a run takes); ``load_s``; ``load_byt
 ``crash``, ``memory``, ``large`` (memory, with a full tile), ``output``, ``load``, ``kill`` (its
 process dies) or ``hang`` (no answer,
 whoever asks it to stop); ``once``: a file that is made at the first failure, and ends them;
-``bad``: only a picture whose first value is this one fails.
+``bad``: only a picture whose first value is this one fails; ``previews``: 1 shows the input, made
+small, at every step.
 """
 
 import os
 import signal
+import struct
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from calotype.backends.base import Backend, Batching, Machine, ReadWeights
-from calotype.domain.image import Image
+from calotype.domain.event import Preview
+from calotype.domain.image import Image, Pixels
 from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job, step_together
 from calotype.errors import BadOutputError, MissingWeightsError, OutOfMemoryError
 
 HANG_S = 3600.0
+PREVIEW_PX = 64
+"""Bound on both sides."""
 
 
 def load(spec: ModelSpec, read_weights: ReadWeights, machine: Machine) -> Backend:
@@ -55,11 +61,19 @@ class FakeBackend:
         step_together(jobs, 0, self._steps)
         for done in range(self._steps):
             time.sleep(self._step_s)
+            self._show(jobs)
             step_together(jobs, done + 1, self._steps)
         if self._is_bad(jobs) and _now(self._spec):
             _fail(str(self._spec.options.get("fail", "")), jobs[0].shrink)
         del used
         return [self._answer(job) for job in jobs]
+
+    def _show(self, jobs: Sequence[Job]) -> None:
+        """Show each job what there is, if told to."""
+        for job in jobs:
+            if self._spec.options.get("previews") and not job.hooks.cancelled:
+                every = -(-max(job.image.pixels.shape) // PREVIEW_PX)
+                job.hooks.happened(Preview(_png(job.image.pixels[::every, ::every])))
 
     def _is_bad(self, jobs: Sequence[Job]) -> bool:
         bad = self._spec.options.get("bad")
@@ -70,6 +84,21 @@ class FakeBackend:
         if self._scale > 1:
             pixels = pixels.repeat(self._scale, axis=0).repeat(self._scale, axis=1)
         return Image(255 - pixels if job.params.get("invert") else pixels)
+
+
+def _png(pixels: Pixels) -> bytes:
+    """Write (h, w, 3) pixels as a file.
+
+    Source: Portable Network Graphics, third edition, W3C 2025, section 11.
+    """
+    h, w, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    head = struct.pack("!IIBBBBB", w, h, 8, 2, 0, 0, 0)
+    file = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        file += struct.pack("!I", len(data)) + kind + data
+        file += struct.pack("!I", zlib.crc32(kind + data))
+    return file
 
 
 def _fail(how: str, shrink: int) -> None:

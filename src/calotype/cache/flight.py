@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from calotype.domain.event import Event
+from calotype.domain.event import Event, Preview
 from calotype.domain.hooks import Hooks
 
 T = TypeVar("T")
@@ -33,7 +33,8 @@ class _Crowd:
         self._told = tuple(each for each in self._told if each is not hooks)
 
     def _tell(self, event: Event) -> None:
-        self._last = event
+        if not isinstance(event, Preview):  # which says nothing of the state
+            self._last = event
         for hooks in self._told:
             hooks.happened(event)
 

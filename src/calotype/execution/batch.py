@@ -1,16 +1,23 @@
 """A batch that a worker process works on, as the server sees it."""
 
 import asyncio
+import base64
 import logging
 import time
 from collections.abc import Sequence
 
+from calotype.domain.event import Event, Preview, Progress
 from calotype.domain.request import Job
 from calotype.execution.channel import Message
 from calotype.execution.segment import Segment
 from calotype.execution.worker import Answer
 
 logger = logging.getLogger(__name__)
+
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How such files begin."""
+MAX_PREVIEW_BYTES = 1 << 17
+"""Twice what 128 x 128 pixels of noise take."""
 
 
 class RunningBatch:
@@ -43,17 +50,39 @@ class RunningBatch:
         return self._stepped_s - before_s
 
     def found(self, message: Message) -> None:
-        """Take what a job's answer is to say."""
+        """Take what a job's answer is to say, or what its picture looks like so far.
+
+        Raises:
+            ValueError: it is not what ``child`` sends.
+            TypeError: the same.
+            LookupError: the same.
+        """
         hooks = self.jobs[message["job"]].hooks
-        if message["is"] == "note":
-            hooks.note(str(message["text"]))
-        else:
-            name, value = message["fact"]
-            hooks.tell(str(name), str(value))
+        match message["is"]:
+            case "preview":
+                self._tell(message["job"], _preview(message["png"]))
+            case "note":
+                hooks.note(str(message["text"]))
+            case _:
+                name, value = message["fact"]
+                hooks.tell(str(name), str(value))
 
     def report(self, index: int, done: int, total: int) -> None:
-        """Tell of a job's progress; whoever listens can't stop it by failing."""
+        """Tell of a job's progress."""
+        self._tell(index, Progress(done, total))
+
+    def _tell(self, index: int, event: Event) -> None:
+        """Tell of an event; whoever listens can't stop the job by failing."""
+        hooks = self.jobs[index].hooks
         try:
-            self.jobs[index].hooks.report(done, total)
+            hooks.happened(event)
         except Exception:
-            logger.exception("progress could not be told")
+            logger.exception("an event could not be told")
+
+
+def _preview(text: str) -> Preview:
+    """Read a small PNG file."""
+    body = base64.b64decode(text, validate=True)
+    if not body.startswith(PNG) or len(body) > MAX_PREVIEW_BYTES:
+        raise ValueError(f"{len(body)} bytes that are no preview")
+    return Preview(body)

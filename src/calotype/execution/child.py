@@ -4,6 +4,7 @@ Started by ``execution.process`` as ``python -m calotype.execution.child DESCRIP
 the model is there for whoever looks at a list of processes.
 """
 
+import base64
 import contextlib
 import ctypes
 import logging
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 
 from calotype.backends.base import Backend
+from calotype.domain.event import Event, Preview
 from calotype.domain.hooks import Hooks
 from calotype.domain.model import ModelSpec
 from calotype.errors import CalotypeError, OutOfMemoryError
@@ -65,6 +67,14 @@ class RemoteHooks(Hooks):
     def cancelled(self) -> bool:
         """Whether the server said that nobody waits any more."""
         return self._segment.map[self._index] != 0
+
+    def happened(self, event: Event) -> None:
+        """Send a preview, and progress as its reporter does."""
+        if isinstance(event, Preview):
+            text = base64.b64encode(event.body).decode()
+            self._channel.send({"is": "preview", "job": self._index, "png": text})
+        else:
+            super().happened(event)
 
     def note(self, text: str) -> None:
         """Send a warning."""

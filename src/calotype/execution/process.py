@@ -217,7 +217,7 @@ class ProcessWorker:
             case "progress", RunningBatch() as batch:
                 self._stepped(batch)
                 batch.report(message["job"], *message["step"])
-            case (("note" | "fact"), RunningBatch() as batch):
+            case (("note" | "fact" | "preview"), RunningBatch() as batch):
                 batch.found(message)
             case "done", RunningBatch() as batch:
                 self._stepped(batch)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calotype.cache.flight import SingleFlight
-from calotype.domain.event import Event, Progress, Started
+from calotype.domain.event import Event, Preview, Progress, Started
 from calotype.domain.hooks import Hooks
 from calotype.errors import DeadlineExceededError, ModelCrashedError
 
@@ -335,6 +335,27 @@ async def test_all_who_wait_are_told_what_happens() -> None:
     assert late.heard == [Progress(1, 3), Progress(2, 3)]
     assert leaver.heard == [Progress(1, 3)]
     assert first.hooks.progress == late.hooks.progress == (2, 3)
+
+
+async def test_who_comes_after_a_preview_is_told_how_far_it_is() -> None:
+    told: list[Hooks] = []
+    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def compute(hooks: Hooks) -> int:
+        told.append(hooks)
+        return await end
+
+    flight, first, late = SingleFlight[int](), Ears(), Ears()
+    callers = [asyncio.create_task(flight.run("k", compute, first.hooks))]
+    await settle()
+    told[0].report(1, 3)
+    told[0].happened(Preview(b"png"))
+    callers.append(asyncio.create_task(flight.run("k", compute, late.hooks)))
+    await settle()
+    end.set_result(7)
+    await asyncio.gather(*callers)
+    assert first.heard == [Progress(1, 3), Preview(b"png")]
+    assert late.heard == [Progress(1, 3)], "a preview says nothing of the state"
 
 
 async def test_who_leaves_does_not_stop_what_others_wait_for() -> None:

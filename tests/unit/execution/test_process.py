@@ -1,7 +1,9 @@
 """A model in a process of its own: what crosses, what breaks, what is left behind."""
 
 import asyncio
+import base64
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -10,10 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import psutil
 import pytest
 
 from calotype.backends.base import Batching, Machine
+from calotype.domain.event import Event, Preview, Progress
 from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec
@@ -25,6 +29,7 @@ from calotype.errors import (
     ModelCrashedError,
     OutOfMemoryError,
 )
+from calotype.execution.batch import MAX_PREVIEW_BYTES, PNG
 from calotype.execution.process import Patience, ProcessWorker
 from calotype.execution.worker import Answer, WorkerLostError
 
@@ -116,6 +121,71 @@ async def test_progress_comes_back() -> None:
         await worker.run([job(spec, image(), hooks)])
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert hooks.progress == (3, 3)
+
+
+async def test_previews_come_back_each_to_its_own_job() -> None:
+    spec = fake(steps=3, step_s=0.06, previews=1)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    told: tuple[list[Event], ...] = ([], [], [])
+    listeners = [Hooks(on_event=events.append) for events in told]
+    listeners[2].cancel()
+    images = [Image(noise), image(9), image(8)]
+    async with working(spec) as worker:
+        await worker.run(
+            [job(spec, one, hooks) for one, hooks in zip(images, listeners, strict=True)]
+        )
+    for events, expected in zip(told, images[:2], strict=False):
+        shown = [event.body for event in events if isinstance(event, Preview)]
+        assert len(shown) == 3
+        for body in shown:
+            assert np.array_equal(np.array(PIL.Image.open(io.BytesIO(body))), expected.pixels)
+    assert not any(isinstance(event, Preview) for event in told[2])
+    kinds = [type(event) for event in told[0]]
+    assert kinds == [Progress] + [Preview, Progress] * 3, "in the order in which it happened"
+
+
+async def test_a_listener_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: Event) -> None:
+        raise RuntimeError("a listener of the future")
+
+    spec = fake(previews=1)
+    async with working(spec) as worker:
+        (answer,) = await worker.run([job(spec, image(4), Hooks(on_event=fail))])
+    assert isinstance(answer, Image)
+    assert "a listener of the future" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"job": 0},
+        {"job": 7, "png": base64.b64encode(PNG).decode()},
+        {"job": "0", "png": base64.b64encode(PNG).decode()},
+        {"job": 0, "png": 1},
+        {"job": 0, "png": "no base64!"},
+        {"job": 0, "png": base64.b64encode(b"<svg>").decode()},
+        {"job": 0, "png": base64.b64encode(PNG + bytes(MAX_PREVIEW_BYTES)).decode()},
+    ],
+    ids=["nothing", "no-such-job", "odd-job", "number", "no-base64", "no-png", "large"],
+)
+async def test_a_preview_that_is_none_ends_the_process(
+    told: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = fake(steps=1000, step_s=0.01)
+    async with working(spec) as worker:
+        events: list[Event] = []
+        hooks = Hooks(on_event=events.append)
+        running = asyncio.create_task(worker.run([job(spec, image(), hooks)]))
+        while not events:  # noqa: ASYNC110  the first step
+            await asyncio.sleep(0.01)
+        assert worker._channel is not None
+        message = {"is": "preview", "fd": False, **told}
+        monkeypatch.setattr(worker._channel, "receive", lambda: [(message, None)])
+        worker._receive()
+        monkeypatch.undo()
+        with pytest.raises(WorkerLostError, match="no message"):
+            await asyncio.wait_for(running, 5)
+    assert not any(isinstance(event, Preview) for event in events)
 
 
 async def test_a_cancelled_run_stops_at_its_next_step_and_the_worker_goes_on() -> None:
