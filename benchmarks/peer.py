@@ -1,10 +1,10 @@
-"""LitServe, in an environment of its own: it is no dependency of ours, not even for tests."""
+"""Peers, in environments of their own: they are no dependencies of ours, not even for tests."""
 
 import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +33,17 @@ SETTINGS = tuple(Setting(workers, fast) for fast in (False, True) for workers in
 
 def install() -> Path:
     """Make LitServe's environment, unless an earlier run has; return its Python."""
-    folder = Path(tempfile.gettempdir()) / f"calotype-litserve-{LITSERVE}"
+    return environment("litserve", LITSERVE, PACKAGES)
+
+
+def environment(name: str, version: str, packages: Sequence[str]) -> Path:
+    """Make a peer's environment, unless an earlier run has; return its Python."""
+    folder = Path(tempfile.gettempdir()) / f"calotype-{name}-{version}"
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.exists():
-        print(f"installing {', '.join(PACKAGES)} into {folder}", flush=True)
+        print(f"installing {', '.join(packages)} into {folder}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(python), "-m", "pip", "install", "-qq", *PACKAGES]
+        pip = [str(python), "-m", "pip", "install", "-qq", *packages]
         subprocess.run(pip, check=True, timeout=600)
         done.touch()
     return python

@@ -1,4 +1,4 @@
-"""All benchmarks that fit into a quarter of an hour: not soak.py and diffusion.py."""
+"""All benchmarks that fit into a quarter of an hour: not soak.py, diffusion.py and page.py."""
 
 import subprocess
 import sys

@@ -51,8 +51,15 @@ def serving(folder: Path, catalog: str, *options: str) -> Iterator[Server]:
     file = folder / "catalog.toml"
     file.write_text(catalog)
     first = catalog.split('id = "', 1)[1].split('"', 1)[0]
-    chosen = ["--port", "0", "--catalog-file", str(file), "--default-model", first]
-    command = [sys.executable, "-m", "calotype", "serve", *chosen, *options]
+    chosen = ("--catalog-file", str(file), "--default-model", first)
+    with serving_all(folder, *chosen, *options) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving_all(folder: Path, *options: str) -> Iterator[Server]:
+    """Serve the models that come along."""
+    command = [sys.executable, "-m", "calotype", "serve", "--port", "0", *options]
     log = folder / "log"
     with running(command, log, clean_environment(folder), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

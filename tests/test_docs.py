@@ -396,6 +396,12 @@ def test_python_client_of_the_readme(server: str, desk: Path, env: dict[str, str
     assert size(desk / "large.png") == (1600, 1200)
 
 
+def test_openai_client_of_the_readme(server: str, desk: Path, env: dict[str, str]) -> None:
+    (text,) = (text for text in blocks(README, "python") if "import OpenAI" in text)
+    run([sys.executable, "-c", text.replace(HERE, server)], desk, env)
+    assert size(desk / "larger.png") == (160, 120)
+
+
 def test_javascript_client_of_the_readme(server: str, desk: Path, env: dict[str, str]) -> None:
     (text,) = blocks(README, "js")
     folder = prepare.node_client()
