@@ -187,6 +187,28 @@ def _grown(
     return grown
 
 
+def test_a_mask_is_painted_with_a_finger(server: Server, visit: Visit, tmp_path: Path) -> None:
+    visitor = visit(server, **PHONE)
+    visitor.choose_picture(picture(tmp_path / "photo.png", 320, 240))
+    visitor.choose_model("inpaint")
+    place = visitor.see("#mask-box")
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = visitor.context.new_cdp_session(visitor.page)
+    for kind, across in (("Start", -40), ("Move", 0), ("Move", 40)):
+        points = [{"x": x + across, "y": y}]
+        touch.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    mask = _mask(visitor, tmp_path)
+    wide = np.flatnonzero(mask.any(axis=0))
+    assert wide[-1] - wide[0] > 40, "a stroke, not a dot"
+    visitor.shot("phone-mask")
+    visitor.check_fits()
+    visitor.check_access()
+
+
 def test_a_mask_is_painted_with_the_keyboard(server: Server, visit: Visit, tmp_path: Path) -> None:
     visitor = visit(server)
     visitor.choose_picture(picture(tmp_path / "photo.png", 320, 240))

@@ -21,6 +21,10 @@ MAX_EVENTS = 32
 """Events that a slow reader may be behind; of more it misses the oldest."""
 
 
+_NOBODY = Hooks()
+"""Of every request that is over: thousands of them may be kept."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """An event as it is told: its number, its name, and the state of the request then."""
@@ -127,7 +131,7 @@ class Record:
         self.ended_s = self._clock()
         self.state, self.error, self._details, self._preview = state, error, {}, ""
         self.task = None
-        self.hooks = Hooks()
+        self.hooks = _NOBODY
         self._tell(state)
         self._events = deque(tuple(self._events)[-1:])
 
