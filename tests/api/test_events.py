@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from api.server import (
     until,
 )
 from calotype.api import tracking
+from calotype.api.inflight import InFlight
 
 STEPS = fake("steps", steps=4, step_s=0.001)
 
@@ -284,3 +286,70 @@ async def test_a_request_that_left_is_cancelled(tmp_path: Path) -> None:
         await asyncio.wait_for(serving_it, SOON_S)
         found = (await server.client.get("/requests/mine")).json()
     assert (found["state"], found["error"]["error"]) == ("cancelled", "the client left")
+
+
+# What once went wrong
+
+
+async def test_a_number_of_an_earlier_request_hides_nothing(server: Server) -> None:
+    await begin(server, "mine", "echo")
+    (event,) = await heard(listen(server, "mine", {"last-event-id": "999"}))
+    assert event.name == "done"
+
+
+async def test_who_waits_for_a_request_counts_as_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "MAX_STREAMS", 20)
+    async with serving(tmp_path) as server:
+        secrets = [server.tokens.create(name) for name in ("a", "b")]
+        await asyncio.sleep(0.6)  # until the server has looked at the file of tokens
+        mine, yours = ({"authorization": f"Bearer {secret}"} for secret in secrets)
+        early = [listen(server, "mine", mine) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        # A tenth of all is what one token may have; others have their own.
+        assert problem_of(await listen(server, "mine", mine))[:2] == (429, "overloaded")
+        await begin(server, "mine", "echo", headers=mine)
+        assert [names(await heard(one))[-1] for one in early] == ["done", "done"]
+        await begin(server, "yours", "echo", headers=yours)
+        assert names(await heard(listen(server, "yours", yours))) == ["done"]
+        assert names(await heard(listen(server, "mine", mine))) == ["done"]
+
+
+@pytest.mark.parametrize("name", ["a%20b", "x" * 129, "%C3%A9", "a;b"])
+async def test_ids_that_cannot_be_are_not_waited_for(server: Server, name: str) -> None:
+    found = await asyncio.wait_for(server.client.get(f"/requests/{name}/events"), 5)
+    assert problem_of(found)[:2] == (404, "unknown_request")
+
+
+async def test_a_request_whose_id_the_server_made_is_not_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path, fake("slow", **LONG)) as server:
+        running = asyncio.create_task(server.run("slow"))
+        await in_work(server, "slow")
+        made = next(iter(_in_flight(server)._records))
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/result")):
+            found = await server.client.request(method, f"/requests/{made}{path}")
+            assert problem_of(found)[:2] == (404, "unknown_request")
+        assert (await command(server, f"/requests/{made}/cancel")).status_code == 200
+        assert (await running).status_code == 409
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def _in_flight(server: Server) -> InFlight:
+    found = [one for one in gc.get_objects() if isinstance(one, InFlight) and len(one)]
+    (one,) = found
+    del server
+    return one
+
+
+async def test_who_joins_a_chain_is_told_its_stage(tmp_path: Path, gate: Gate) -> None:
+    async with serving(tmp_path, fake("slow", steps=2, step_s=1), ECHO) as server:
+        first = begin(server, "first", "slow+echo")
+        await gate.reached()
+        second = begin(server, "second", "slow+echo")
+        await until(lambda: _state(server, "second", "running"))
+        assert (await server.client.get("/requests/second")).json()["stage"] == "slow"
+        gate.open()
+        assert (await first).content == (await second).content

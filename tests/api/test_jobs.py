@@ -1,5 +1,7 @@
 import asyncio
 import logging
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from api.server import (
     until,
 )
 from calotype.api import archive
+from calotype.codec.encode import encode
 
 ASYNC = {"prefer": "respond-async"}
 TIMES = {"x-compute-time", "x-total-time", "x-queue-time", "x-inference-time", "x-cache"}
@@ -321,3 +324,118 @@ async def test_strict_jobs_refuse_what_is_ignored(tmp_path: Path) -> None:
         headers = {**ASYNC, "x-strict": "true"}
         refused = await server.client.post("/models/slow", json=body, headers=headers)
         assert problem_of(refused)[:2] == (422, "validation")
+
+
+# What once went wrong
+
+
+async def test_a_refused_job_leaves_its_id_free(tmp_path: Path) -> None:
+    async with serving(tmp_path, fake("slow", **LONG), ECHO, queue_size=1) as server:
+        await post(server, "slow", x_request_id="first")
+        assert (await post(server, seed=1, x_request_id="mine")).status_code == 429
+        await server.client.delete("/requests/first")
+        headers = {**ASYNC, "x-request-id": "mine"}
+        refused = await server.client.post("/models/echo", content=b"{", headers=headers)
+        assert refused.status_code == 400
+        assert (await post(server, x_request_id="mine")).status_code == 202
+        assert (await result(server, "mine")).status_code == 200
+
+
+async def test_uploads_that_end_together_are_counted(tmp_path: Path) -> None:
+    async with serving(tmp_path, fake("slow", **LONG), queue_size=2) as server:
+        ready = asyncio.Event()
+
+        async def body(seed: int) -> AsyncIterator[bytes]:
+            whole = picture(seed=seed)
+            yield whole[:50]
+            await ready.wait()
+            yield whole[50:]
+
+        sending = [
+            asyncio.create_task(
+                server.client.post("/models/slow", content=body(seed), headers=ASYNC)
+            )
+            for seed in range(5)
+        ]
+        await asyncio.sleep(0.05)
+        ready.set()
+        answers = await asyncio.gather(*sending)
+        assert sorted(answer.status_code for answer in answers) == [202, 202, 429, 429, 429]
+        for answer in answers:
+            if answer.status_code == 202:
+                await server.client.delete(answer.headers["location"])
+
+
+async def test_a_plain_request_of_its_id_takes_no_job_s_picture_away(server: Server) -> None:
+    await post(server, x_request_id="mine", prefer="respond-async, wait=9")
+    headers = {"x-request-id": "mine"}
+    assert (await server.client.post("/models/echo", content=b"{", headers=headers)).is_error
+    assert (await result(server, "mine")).status_code == 200
+
+
+async def test_the_result_of_a_request_whose_client_left_is_an_answer(server: Server) -> None:
+    for prefer in ("", "respond-async"):
+        name = f"left{len(prefer)}"
+        scope = {
+            "type": "http", "method": "POST", "path": "/models/echo",
+            "raw_path": b"/models/echo", "query_string": b"", "http_version": "1.1",
+            "headers": [(b"x-request-id", name.encode()), (b"prefer", prefer.encode())],
+        }  # fmt: skip
+        inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        inbox.put_nowait({"type": "http.request", "body": b"half", "more_body": True})
+        inbox.put_nowait({"type": "http.disconnect"})
+
+        async def send(_: object) -> None:
+            raise AssertionError("nobody is there")
+
+        await server.app(scope, inbox.get, send)
+        told = problem_of(await result(server, name))
+        assert told == (409, "cancelled", "the client left")
+
+
+async def test_a_picture_too_large_to_be_kept_is_answered_to_who_waits(tmp_path: Path) -> None:
+    async with serving(tmp_path, ECHO, result_bytes=0) as server:
+        answer = await post(server, x_request_id="mine", prefer="respond-async, wait=9")
+        assert answer.headers["content-type"] == "image/png"
+        assert (await result(server, "mine")).status_code == 410
+
+
+async def test_a_job_waits_for_its_model(tmp_path: Path) -> None:
+    async with serving(tmp_path, fake("slow", load_s=0.3), hold_s=0) as server:
+        await post(server, "slow", x_request_id="mine")
+        assert (await result(server, "mine")).status_code == 200
+
+
+async def test_a_job_that_does_not_wait_is_told_when_to_come_back(
+    tmp_path: Path, gate: Gate
+) -> None:
+    async with serving(tmp_path, fake("slow", load_s=1), hold_s=0) as server:
+        await post(server, "slow", x_request_id="mine", x_wait_for_model="false")
+        failed = await result(server, "mine")
+        assert problem_of(failed)[:2] == (503, "loading")
+        assert failed.json()["estimated_time"] > 0
+        state = (await server.client.get("/requests/mine")).json()
+        assert state["error"]["estimated_time"] == failed.json()["estimated_time"]
+        gate.open()
+
+
+async def test_a_picture_that_is_being_written_when_the_server_ends_is_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*args: Any) -> bytes:  # noqa: ANN401
+        threading.Event().wait(0.5)
+        return encode(*args)
+
+    monkeypatch.setattr("calotype.codec.service.encode", slow)
+    async with serving(tmp_path, ECHO, cache_disk_bytes=10**6) as server:
+        await post(server, x_request_id="mine")
+        await until(lambda: _is_encoding(server))
+        server.services.refuse()
+        assert await server.services.settle()  # the device is idle
+    async with serving(tmp_path, ECHO, cache_disk_bytes=10**6) as server:
+        assert (await server.run("echo")).headers["x-cache"] == "hit"
+
+
+async def _is_encoding(server: Server) -> bool:
+    state = (await server.client.get("/requests/mine")).json()["state"]
+    return bool(state == "running") and jobs() == 0

@@ -46,6 +46,9 @@ from calotype.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+JOBS_S = 5.0
+"""What jobs that have left the device get to be written and cached, when the server ends."""
+
 _PATH_CHARS = 100
 
 
@@ -88,6 +91,7 @@ def create_app(
         finally:
             starting.cancel()
             await asyncio.wait((starting,))
+            await jobs.settle(JOBS_S)
             await stop()
             await jobs.close()
 

@@ -17,8 +17,8 @@ Key = tuple[str, str]
 class Archive:
     """Keeps records that are over; belongs to one event loop.
 
-    When the answers take too much room, the oldest of whoever has most of it goes first: nobody
-    can push out what others wait to fetch.
+    Whoever has most is the one whose oldest goes when there are too many, or their answers take too
+    much room: nobody can push out what others wait to fetch.
 
     Args:
         max_bytes: of all answers together.
@@ -31,6 +31,8 @@ class Archive:
     ) -> None:
         self._max_bytes, self._keep_s, self._clock = max_bytes, keep_s, clock
         self._records: OrderedDict[Key, Record] = OrderedDict()  # the oldest first
+        self._owned: defaultdict[str, OrderedDict[Key, None]] = defaultdict(OrderedDict)
+        """Whose they are, the oldest first."""
         self._answers: defaultdict[str, OrderedDict[Key, int]] = defaultdict(OrderedDict)
         """Sizes of the answers of each owner, the oldest first."""
         self._used: defaultdict[str, int] = defaultdict(int)
@@ -45,16 +47,24 @@ class Archive:
         return sum(self._used.values())
 
     def add(self, record: Record) -> None:
-        """Keep a record that is over, in place of an older one of its name."""
+        """Keep a record that is over, in place of an older one of its name.
+
+        A job gives way to jobs only.
+        """
         key = (record.owner, record.request_id)
+        before = self._records.get(key)
+        if before is not None and before.is_job and not record.is_job:
+            return
         self._forget(key)
         self._records[key] = record
+        self._owned[record.owner][key] = None
         if record.answer is not None:
             size = len(record.answer.body)
             self._answers[record.owner][key] = size
             self._used[record.owner] += size
         while len(self._records) > MAX_RECORDS:
-            self._forget(next(iter(self._records)))
+            most = max(self._owned, key=lambda owner: len(self._owned[owner]))
+            self._forget(next(iter(self._owned[most])))
         while self.used_bytes > self._max_bytes:
             owner = max(self._used, key=self._used.__getitem__)
             self._drop_answer(next(iter(self._answers[owner])))
@@ -89,7 +99,13 @@ class Archive:
         self._expire()
 
     def _forget(self, key: Key) -> None:
-        if (record := self._records.pop(key, None)) is not None and record.answer is not None:
+        if (record := self._records.pop(key, None)) is None:
+            return
+        owned = self._owned[key[0]]
+        del owned[key]
+        if not owned:
+            del self._owned[key[0]]
+        if record.answer is not None:
             self._drop_answer(key, record)
 
     def _drop_answer(self, key: Key, record: Record | None = None) -> None:

@@ -14,7 +14,7 @@ Headers = Mapping[bytes, bytes]
 MAX_WAIT_S = 3600.0
 """Longest time that an answer is held back because its client prefers so."""
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _BOOLEANS = {
@@ -65,17 +65,22 @@ def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def kept_request_id(headers: Headers) -> str | None:
     """Return the client's own request id, or None where it sent none that can be kept."""
     sent = headers.get(b"x-request-id")
-    return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else None
+    return sent.decode() if sent is not None and REQUEST_ID.fullmatch(sent) else None
 
 
-def read_wishes(headers: Headers, settings: Settings) -> Wishes:
+def read_wishes(headers: Headers, settings: Settings, *, is_job: bool = False) -> Wishes:
     """Read what the headers ask for.
+
+    Args:
+        headers: of the request.
+        settings: limits and defaults.
+        is_job: whether nobody holds a connection for it, so that it may take longer.
 
     Raises:
         InvalidParameterError: one has no meaning, or is out of range.
     """
     deadline_s = _deadline_s(headers, settings)
-    usual_s = settings.max_deadline_s if read_preference(headers).is_async else settings.deadline_s
+    usual_s = settings.max_deadline_s if is_job else settings.deadline_s
     return Wishes(
         use_cache=_flag(headers, b"x-use-cache"),
         wait_for_model=_flag(headers, b"x-wait-for-model"),

@@ -1,5 +1,6 @@
 """POST a picture to a model: the path that must be quick."""
 
+import asyncio
 import time
 
 from starlette.types import Receive, Scope, Send
@@ -13,7 +14,7 @@ from calotype.api.header import read_preference, read_wishes
 from calotype.api.inflight import InFlight
 from calotype.api.jobs import Jobs
 from calotype.api.presence import while_present
-from calotype.api.record import Record
+from calotype.api.record import Answer, Record
 from calotype.api.wire import read_request
 from calotype.domain.chain import Chain
 from calotype.domain.model import ModelSpec
@@ -66,8 +67,8 @@ class Inference:
         is_job = read_preference(exchange.headers).is_async
         record = self._in_flight.new(exchange, caller.name, is_job=is_job)
         if is_job:
-            await self._begin(exchange, record, chain, receive)
-            later = await self._jobs.first_answer(record, exchange, receive)
+            task = await self._begin(exchange, record, chain, receive)
+            later = await self._jobs.first_answer(record, task, exchange, receive)
             await later(scope, receive, send)
             return
         with self._in_flight.holding(record):
@@ -103,17 +104,27 @@ class Inference:
     ) -> tuple[ImageRequest, tuple[str, ...]]:
         """Return the request, and warnings of what was ignored in it."""
         return await read_request(
-            exchange, receive, chain, record.owner, self._settings, hooks=record.hooks
+            exchange,
+            receive,
+            chain,
+            record.owner,
+            self._settings,
+            hooks=record.hooks,
+            is_job=record.is_job,
         )
 
     async def _begin(
         self, exchange: Exchange, record: Record, chain: Chain, receive: Receive
-    ) -> None:
+    ) -> "asyncio.Task[Answer | None]":
         """Take a job."""
         self._jobs.check(record)
         with self._in_flight.holding(record):
-            request, warnings = await self._read(exchange, record, chain, receive)
-            await self._jobs.begin(record, request, warnings, exchange.started_s)
+            try:
+                request, warnings = await self._read(exchange, record, chain, receive)
+                return await self._jobs.begin(record, request, warnings, exchange.started_s)
+            except BaseException:
+                record.is_job = False  # so that its id is free for another try
+                raise
 
     async def _model(
         self, name: str, exchange: Exchange, caller: Caller, *, waits: bool

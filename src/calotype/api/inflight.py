@@ -9,12 +9,9 @@ from calotype.api.archive import Archive, Key
 from calotype.api.exchange import Exchange
 from calotype.api.header import kept_request_id
 from calotype.api.presence import ClientGoneError
-from calotype.api.problems import told_of
-from calotype.api.record import Json, Record
-from calotype.errors import CalotypeError, RequestCancelledError, shutting_down
-
-MAX_EARLY = 1000
-"""Readers that may wait for requests that have not come yet."""
+from calotype.api.problems import describe
+from calotype.api.record import Record
+from calotype.errors import RequestCancelledError, shutting_down
 
 
 class InFlight:
@@ -34,6 +31,12 @@ class InFlight:
     def __len__(self) -> int:
         return sum(map(len, self._records.values()))
 
+    @property
+    def jobs(self) -> int:
+        """Jobs that are not over, those included whose body is on its way."""
+        found = (record for records in self._records.values() for record in set(records))
+        return sum(record.is_job and not record.is_over for record in found)
+
     def new(self, exchange: Exchange, owner: str, *, is_job: bool = False) -> Record:
         """Return a record of a request that is coming in.
 
@@ -52,7 +55,7 @@ class InFlight:
 
     def look_up(self, owner: str, request_id: str) -> Record | None:
         """Return an owner's request: a job if there is one of that id, else the newest."""
-        own = [record for record in self.find(request_id) if record.owner == owner]
+        own = [one for one in self.find(request_id) if one.owner == owner and one.is_kept]
         kept = self.archive.find(owner, request_id)
         found = [*([kept] if kept else []), *own]
         newest = found[-1] if found else None
@@ -61,7 +64,7 @@ class InFlight:
     async def coming(self, owner: str, request_id: str, patience_s: float) -> Record | None:
         """Return an owner's request, waiting for it if it has not come yet."""
         record = self.look_up(owner, request_id)
-        if record is not None or len(self._early) >= MAX_EARLY:
+        if record is not None:
             return record
         key, came = (owner, request_id), asyncio.Event()
         self._early[key].append(came)
@@ -92,6 +95,8 @@ class InFlight:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  whoever awaits is in a task
+        if record.stop_reason:
+            raise RequestCancelledError(record.stop_reason)
         before = task.cancelling()
         record.task = task
         self._enter(record)
@@ -129,24 +134,16 @@ def _ending(record: Record) -> Iterator[None]:
     try:
         yield
     except ClientGoneError:
-        record.end("cancelled", {"status": 499, "error": "the client left", "error_type": "gone"})
+        record.end("cancelled", describe(RequestCancelledError("the client left")))
         raise
     except asyncio.CancelledError:
-        record.end("failed", _told(shutting_down()))
+        record.end("failed", describe(shutting_down()))
         raise
     except RequestCancelledError as error:
-        record.end("cancelled", _told(error))
+        record.end("cancelled", describe(error))
         raise
     except Exception as error:
-        record.end("failed", _told(error))
+        record.end("failed", describe(error))
         raise
     if not record.is_job:
         record.end("done")
-
-
-def _told(error: Exception) -> Json:
-    """Describe an error as its sender reads it."""
-    status, kind, text = told_of(error)
-    told: Json = {"status": int(status), "error": text, "error_type": kind}
-    wait_s = error.retry_after_s if isinstance(error, CalotypeError) else None
-    return told if wait_s is None else told | {"retry_after_s": round(wait_s, 1)}

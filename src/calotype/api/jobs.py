@@ -14,7 +14,7 @@ from calotype.api.exchange import Exchange
 from calotype.api.header import read_preference
 from calotype.api.inflight import InFlight
 from calotype.api.presence import while_present
-from calotype.api.problems import log_problem, refusal
+from calotype.api.problems import describe, log_problem, write
 from calotype.api.record import Answer, Record
 from calotype.domain.request import ImageRequest
 from calotype.errors import (
@@ -23,6 +23,7 @@ from calotype.errors import (
     RequestConflictError,
     ResultGoneError,
     UnfinishedError,
+    shutting_down,
 )
 from calotype.pipeline import Pipeline
 from calotype.settings import Settings
@@ -45,7 +46,7 @@ class Jobs:
     ) -> None:
         self._pipeline, self._settings = pipeline, settings
         self.in_flight, self.answers = in_flight, answers
-        self._tasks: dict[asyncio.Task[None], Record] = {}
+        self._tasks: dict[asyncio.Task[Answer | None], Record] = {}
 
     def check(self, record: Record) -> None:
         """Refuse a job before its body is read.
@@ -61,10 +62,9 @@ class Jobs:
                 f"Request {request_id} is a job already: GET /requests/{request_id} tells of it,"
                 " DELETE forgets it"
             )
-        in_work = sum(not other.is_over for other in self._tasks.values())
-        if in_work >= self._settings.queue_size:
+        if (jobs := self.in_flight.jobs) >= self._settings.queue_size:
             raise QueueFullError(
-                f"busy: {in_work} jobs are waiting, which is the most that may",
+                f"busy: {jobs} jobs are waiting, which is the most that may",
                 retry_after_s=1.0,
             )
 
@@ -74,8 +74,8 @@ class Jobs:
         request: ImageRequest,
         warnings: tuple[str, ...],
         started_s: float,
-    ) -> None:
-        """Start a job; it goes on when this has returned.
+    ) -> "asyncio.Task[Answer | None]":
+        """Start a job, which goes on when this has returned, and return its task.
 
         Args:
             record: of the job, which the caller holds.
@@ -91,37 +91,58 @@ class Jobs:
         work = self._serve(record, request, warnings, started_s)
         task = asyncio.create_task(work, name=f"job-{record.request_id}")
         self._tasks[task] = record
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(self._ended)
         await asyncio.sleep(0)  # from here on, the task holds the record
+        return task
 
-    async def first_answer(self, record: Record, exchange: Exchange, receive: Receive) -> Response:
+    async def first_answer(
+        self,
+        record: Record,
+        task: "asyncio.Task[Answer | None]",
+        exchange: Exchange,
+        receive: Receive,
+    ) -> Response:
         """Say that a job is in work; or how it ended, if it does while its client likes to wait."""
         if wait_s := read_preference(exchange.headers).wait_s:
-            await while_present(record.over(wait_s), receive)
-        if record.is_over:
-            response = answer_to(record, exchange)
+            await while_present(asyncio.wait((task,), timeout=wait_s), receive)
+        if task.done():
+            # Its picture may be too large to be kept for later.
+            response = answer_to(record, exchange, None if task.cancelled() else task.result())
         else:
             where = {"location": f"/requests/{record.request_id}"}
             response = json_response(record.document, HTTPStatus.ACCEPTED, where)
         response.headers["preference-applied"] = "respond-async"
         return response
 
+    async def settle(self, grace_s: float) -> None:
+        """Wait for the jobs that are being finished; at most so long."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=grace_s)
+
     async def close(self) -> None:
         """End all jobs."""
-        for task in self._tasks:
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _ended(self, task: "asyncio.Task[Answer | None]") -> None:
+        record = self._tasks.pop(task)
+        # A task that is cancelled before its first step can't say so itself.
+        record.end("failed", describe(shutting_down()))
 
     async def _serve(
         self, record: Record, request: ImageRequest, warnings: tuple[str, ...], started_s: float
-    ) -> None:
-        """Run a job; whatever becomes of it is in its record."""
+    ) -> Answer | None:
+        """Run a job; whatever becomes of it is in its record, and its picture is returned."""
+        answer = None
         try:
             with self.in_flight.holding(record):
                 response = await while_present(self._pipeline.run(request), _never)
                 headers = self.answers.headers(response, warnings, time.monotonic() - started_s)
-                record.answer = Answer(headers=headers, body=response.body, etag=response.etag)
+                answer = Answer(headers=headers, body=response.body, etag=response.etag)
+                record.answer = answer
                 record.end("done")
         except RequestCancelledError:
             pass
@@ -129,14 +150,16 @@ class Jobs:
             log_problem(error)
         took_s = time.monotonic() - started_s
         logger.info("job %s of %s: %s, %.1f s", *_named(record), record.state, took_s)
+        return answer
 
 
-def answer_to(record: Record, exchange: Exchange) -> Response:
+def answer_to(record: Record, exchange: Exchange, answer: Answer | None = None) -> Response:
     """Return what a job's request is answered with.
 
     Args:
         record: of the job.
         exchange: with whoever wants it.
+        answer: its picture, if that is at hand though it isn't kept.
 
     Raises:
         UnfinishedError: it is not over.
@@ -144,13 +167,13 @@ def answer_to(record: Record, exchange: Exchange) -> Response:
     """
     if not record.is_over:
         raise UnfinishedError(f"Request {record.request_id} is not done yet", retry_after_s=1.0)
-    if (error := record.error) is not None:
-        status, kind, wait_s = error["status"], error["error_type"], error.get("retry_after_s")
-        return refusal(HTTPStatus(status), kind, error["error"], retry_after_s=wait_s)
-    if record.answer is None:
+    if record.problem is not None:
+        return write(record.problem)
+    answer = answer or record.answer
+    if answer is None:
         raise ResultGoneError(f"the picture of request {record.request_id} is not kept any more")
-    status, headers, body = HTTPStatus.OK, record.answer.headers, record.answer.body
-    if not_modified(exchange.headers.get(b"if-none-match"), record.answer.etag):
+    status, headers, body = HTTPStatus.OK, answer.headers, answer.body
+    if not_modified(exchange.headers.get(b"if-none-match"), answer.etag):
         status, headers, body = HTTPStatus.NOT_MODIFIED, without_content(headers), b""
     response = Response(body, status)
     response.raw_headers = list(headers)

@@ -94,6 +94,8 @@ _REQUEST: Json = {
                 "status": {"type": "integer"},
                 "error": {"type": "string"},
                 "error_type": {"type": "string"},
+                "retry_after_s": {"type": "number"},
+                "estimated_time": {"type": "number"},
             },
         },
         "result": _NULLABLE_TEXT | {"description": "where a job's picture is"},

@@ -77,6 +77,8 @@ class Problem:
     """Stable machine name."""
     message: str
     """One sentence, on one line."""
+    retry_after_s: float | None = None
+    """When a retry may succeed, if that is known."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """Further members of the body."""
 
@@ -101,13 +103,23 @@ def log_problem(error: Exception) -> None:
         logger.error("%s: %s", type(error).__name__, error, exc_info=error.__cause__)
 
 
-def told_of(error: Exception) -> tuple[HTTPStatus, str, str]:
-    """Return the status, the kind and the sentence that a client is told."""
+def describe(error: Exception) -> Problem:
+    """Return what an answer says of an error, and nothing that its client must not see."""
     if not isinstance(error, errors.CalotypeError):
-        return HTTPStatus.INTERNAL_SERVER_ERROR, "internal", INTERNAL
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return Problem(status=status, kind="internal", message=INTERNAL)
     fixed = _fixed(error)
     text = f"{error.stage}: {fixed}" if fixed and error.stage else fixed or str(error)
-    return status_of(error), error.kind, " ".join(text.split())
+    extra: dict[str, object] = {}
+    if isinstance(error, errors.ModelLoadingError):
+        extra["estimated_time"] = round(error.retry_after_s or 1.0, 3)
+    return Problem(
+        status=status_of(error),
+        kind=error.kind,
+        message=" ".join(text.split()),
+        retry_after_s=error.retry_after_s,
+        extra=extra,
+    )
 
 
 def _fixed(error: errors.CalotypeError) -> str | None:
@@ -118,22 +130,10 @@ def _fixed(error: errors.CalotypeError) -> str | None:
 def problem(error: Exception, dialect: Dialect = plain) -> Response:
     """Answer a request that failed; what its client must not see goes to the log."""
     log_problem(error)
-    status, kind, text = told_of(error)
-    if not isinstance(error, errors.CalotypeError):
-        return refusal(status, kind, text, dialect=dialect)
-    headers = {"www-authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
-    extra: dict[str, object] = {}
-    if isinstance(error, errors.ModelLoadingError):
-        extra["estimated_time"] = round(error.retry_after_s or 1.0, 3)
-    return refusal(
-        status,
-        kind,
-        text,
-        retry_after_s=error.retry_after_s,
-        headers=headers,
-        extra=extra,
-        dialect=dialect,
-    )
+    told = describe(error)
+    is_stranger = told.status == HTTPStatus.UNAUTHORIZED
+    headers = {"www-authenticate": "Bearer"} if is_stranger else {}
+    return write(told, headers=headers, dialect=dialect)
 
 
 def refusal(
@@ -157,15 +157,29 @@ def refusal(
         extra: further members of the body.
         dialect: of the API that was asked.
     """
-    line = " ".join(message.split())
-    told = Problem(status=status, kind=kind, message=line, extra=extra or {})
+    told = Problem(
+        status=status,
+        kind=kind,
+        message=" ".join(message.split()),
+        retry_after_s=retry_after_s,
+        extra=extra or {},
+    )
+    return write(told, headers=headers, dialect=dialect)
+
+
+def write(
+    told: Problem, *, headers: Mapping[str, str] | None = None, dialect: Dialect = plain
+) -> Response:
+    """Write what is known of an error as an answer."""
     body, more = dialect(told)
-    sent = {"x-error-message": printable(line, _HEADER_CHARS), **(headers or {}), **more}
-    if retry_after_s is None and status == HTTPStatus.SERVICE_UNAVAILABLE:
-        retry_after_s = 1.0
-    if retry_after_s is not None:
-        sent["retry-after"] = str(max(1, math.ceil(retry_after_s)))
-    return json_response(body, status, sent)
+    shown = printable(told.message, _HEADER_CHARS)
+    sent = {"x-error-message": shown, **(headers or {}), **more}
+    wait_s = told.retry_after_s
+    if wait_s is None and told.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        wait_s = 1.0
+    if wait_s is not None:
+        sent["retry-after"] = str(max(1, math.ceil(wait_s)))
+    return json_response(body, told.status, sent)
 
 
 def documented(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from calotype.api.answer import RawHeaders
+from calotype.api.problems import Problem, plain
 from calotype.domain.event import Entered, Event, Loading, Preview, Progress, Queued, Started
 from calotype.domain.hooks import Hooks
 
@@ -26,12 +27,24 @@ _NOBODY = Hooks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What a request was doing at some time."""
+
+    state: State
+    details: Json
+    stage: str
+    preview: str
+
+
+@dataclass(slots=True, kw_only=True)
 class Told:
     """An event as it is told: its number, its name, and the state of the request then."""
 
     number: int
     name: str
-    document: Json
+    moment: Moment
+    text: str = ""
+    """As it is written to readers, once it has been."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +93,8 @@ class Record:
         self._clock, self._created_s = clock, time.time()
         self._details: Json = {}
         self._stage = self._preview = ""
-        self.error: Json | None = None
-        """Status, kind and text, if it failed or was cancelled."""
+        self.problem: Problem | None = None
+        """Why it failed, or was cancelled."""
         self._pace: tuple[float, int, int] = (0.0, 0, 0)
         """When the steps began to be counted, how many were done then, and how many there are."""
         self._events: deque[Told] = deque(maxlen=MAX_EVENTS)
@@ -103,8 +116,26 @@ class Record:
     @property
     def document(self) -> Json:
         """What its sender is told."""
-        document = self._document()
-        return document | {"preview": self._preview or None} if self._preview else document
+        return self.document_at(self._moment())
+
+    def document_at(self, moment: Moment) -> Json:
+        """Describe it as it was at some time."""
+        fetched = self.is_job and moment.state == "done" and self.answer is not None
+        created = datetime.fromtimestamp(self._created_s, UTC).isoformat("T", "seconds")
+        return {
+            "id": self.request_id,
+            "model": self.model_id,
+            "state": moment.state,
+            "stage": moment.stage or None,
+            "place": moment.details.get("place"),
+            "estimated_time": moment.details.get("estimated_time"),
+            "progress": moment.details.get("progress"),
+            "preview": moment.preview or None,
+            "error": _written(self.problem) if self.problem else None,
+            "result": f"/requests/{self.request_id}/result" if fetched else None,
+            "job": self.is_job,
+            "created_at": created,
+        }
 
     def cancel(self, reason: str) -> None:
         """Stop serving it.
@@ -119,17 +150,17 @@ class Record:
             if self.task is not None:
                 self.task.cancel()
 
-    def end(self, state: State, error: Json | None = None) -> None:
+    def end(self, state: State, problem: Problem | None = None) -> None:
         """Note how it ended.
 
         Args:
             state: done, failed or cancelled.
-            error: status, kind and text.
+            problem: what its sender is told, if that is not the picture.
         """
         if self.is_over:
             return
         self.ended_s = self._clock()
-        self.state, self.error, self._details, self._preview = state, error, {}, ""
+        self.state, self.problem, self._details, self._preview = state, problem, {}, ""
         self.task = None
         self.hooks = _NOBODY
         self._tell(state)
@@ -200,26 +231,24 @@ class Record:
         number = self._events[-1].number + 1 if self._events else 1
         if self._events and self._events[-1].name == name:
             self._events.pop()
-        document = self.document if name == "preview" else self._document()
-        self._events.append(Told(number=number, name=name, document=document))
+        moment = self._moment(shown=name == "preview")
+        self._events.append(Told(number=number, name=name, moment=moment))
         if self._changed is not None:
             self._changed.set()
             self._changed = None
 
-    def _document(self) -> Json:
-        """Describe it, but for what it looks like."""
-        fetched = self.is_job and self.state == "done" and self.answer is not None
-        return {
-            "id": self.request_id,
-            "model": self.model_id,
-            "state": self.state,
-            "stage": self._stage or None,
-            "place": self._details.get("place"),
-            "estimated_time": self._details.get("estimated_time"),
-            "progress": self._details.get("progress"),
-            "preview": None,
-            "error": self.error,
-            "result": f"/requests/{self.request_id}/result" if fetched else None,
-            "job": self.is_job,
-            "created_at": datetime.fromtimestamp(self._created_s, UTC).isoformat("T", "seconds"),
-        }
+    def _moment(self, *, shown: bool = True) -> Moment:
+        """Return what it is doing now.
+
+        Args:
+            shown: with what the picture looks like; each step would send it again.
+        """
+        preview = self._preview if shown else ""
+        return Moment(state=self.state, details=self._details, stage=self._stage, preview=preview)
+
+
+def _written(problem: Problem) -> Json:
+    """Write an error as the answer does, with what stands in its headers."""
+    error = {"status": int(problem.status), **plain(problem)[0]}
+    wait_s = problem.retry_after_s
+    return error if wait_s is None else error | {"retry_after_s": round(wait_s, 1)}

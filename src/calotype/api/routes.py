@@ -153,10 +153,13 @@ def open_paths(inference: Inference, operation: Operation) -> list[Path]:
 
 def tracking_paths(gate: Gate, tracking: Tracking) -> list[Path]:
     """Return what tells of requests and jobs."""
-    listed: Sequence[tuple[str, Command, str, Kind, tuple[str, ...]]] = (
-        ("", tracking.state, "How far a request is", "state", ("prefer",)),
-        ("/events", tracking.events, "What happens to a request", "events", ("last-event-id",)),
-        ("/result", tracking.result, "The picture of a job", "result", ("prefer", "if-none-match")),
+    full, seen, fetch = (QueueFullError,), ("last-event-id",), ("prefer", "if-none-match")
+    listed: Sequence[
+        tuple[str, Command, str, Kind, tuple[str, ...], tuple[type[CalotypeError], ...]]
+    ] = (
+        ("", tracking.state, "How far a request is", "state", ("prefer",), ()),
+        ("/events", tracking.events, "What happens to a request", "events", seen, full),
+        ("/result", tracking.result, "The picture of a job", "result", fetch, ()),
     )
     paths = [
         Path(
@@ -167,9 +170,9 @@ def tracking_paths(gate: Gate, tracking: Tracking) -> list[Path]:
             answer=answer,
             headers=headers,
             # A job's picture is answered with whatever the job failed with.
-            fails=None if answer == "result" else (UnknownRequestError, QueueFullError),
+            fails=None if answer == "result" else (UnknownRequestError, *busy),
         )
-        for end, command, summary, answer, headers in listed
+        for end, command, summary, answer, headers, busy in listed
     ]
     removing = Path(
         method="DELETE",

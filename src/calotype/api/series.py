@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from calotype.domain.chain import Chain
-from calotype.domain.event import Event, Preview, Progress, Started
+from calotype.domain.event import Entered, Event, Preview, Progress, Started
 from calotype.domain.hooks import Hooks
 from calotype.domain.model import ParamSpec
 from calotype.domain.params import all_params
@@ -141,7 +141,7 @@ class _Together:
         if isinstance(event, Progress):
             self._shares[number] = STEPS * event.done // event.total if event.total else 0
             event = Progress(sum(self._shares), STEPS * len(self._shares))
-        elif isinstance(event, Preview):
+        elif isinstance(event, Preview | Entered):
             if number:
                 return
         elif self._has_started:

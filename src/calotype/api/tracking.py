@@ -1,7 +1,8 @@
 """Requests, as those who sent them look after them: state, events, result, cancelling."""
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -11,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from calotype.api.auth import Caller
 from calotype.api.document import json_response
 from calotype.api.exchange import KEY, Exchange
-from calotype.api.header import read_preference
+from calotype.api.header import REQUEST_ID, read_preference
 from calotype.api.inflight import InFlight
 from calotype.api.jobs import answer_to
 from calotype.api.presence import while_present
@@ -32,8 +33,8 @@ class Tracking:
     """Endpoints for those who sent requests; each sees its own only."""
 
     in_flight: InFlight
-    streams: int = 0
-    """Streams of events that are open."""
+    streams: Counter[str] = field(default_factory=Counter)
+    """Streams of events that are open, or wait for their requests, by owner."""
 
     async def state(self, request: Request, caller: Caller) -> Response:
         """Tell how far a request is.
@@ -76,22 +77,42 @@ class Tracking:
             UnknownRequestError: the caller has none of that id, and none came.
             QueueFullError: as many streams are open as may be.
         """
-        if self.streams >= MAX_STREAMS:
-            raise QueueFullError(
-                f"busy: {self.streams} streams of events are open, which is the most that may",
-                retry_after_s=1.0,
-            )
-        request_id, exchange = request.path_params["request_id"], request.scope[KEY]
-        finding = self.in_flight.coming(caller.name, request_id, EARLY_S)
-        record = await while_present(finding, request.receive)
-        if record is None:
-            raise _unknown(request_id)
-        seen = exchange.headers.get(b"last-event-id", b"").decode("latin-1")
-        last = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < _ID_CHARS else 0
-        if record.is_over and last >= record.events[-1].number:
+        self._count(caller)
+        try:
+            request_id: str = request.path_params["request_id"]
+            if not REQUEST_ID.fullmatch(request_id.encode()):
+                raise _unknown(request_id)  # none can come
+            finding = self.in_flight.coming(caller.name, request_id, EARLY_S)
+            record = await while_present(finding, request.receive)
+            if record is None:
+                raise _unknown(request_id)
+        except BaseException:
+            self.closed(caller.name)
+            raise
+        last, newest = _seen(request.scope[KEY]), record.events[-1].number
+        if record.is_over and last == newest:
+            self.closed(caller.name)
             # A browser that reconnects has read the end; this tells it to stop.
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        return EventStream(self, record, last)
+        # A larger number is of an earlier request of that id.
+        return EventStream(self, record, last if last <= newest else 0)
+
+    def closed(self, owner: str) -> None:
+        """Note that a stream has ended."""
+        self.streams[owner] -= 1
+        if not self.streams[owner]:
+            del self.streams[owner]
+
+    def _count(self, caller: Caller) -> None:
+        """Note that a stream begins, if there may be one more; no token may take all of them."""
+        most = MAX_STREAMS if caller.token is None else MAX_STREAMS // 10
+        if self.streams[caller.name] >= most or self.streams.total() >= MAX_STREAMS:
+            raise QueueFullError(
+                f"busy: {self.streams.total()} streams of events are open; one token may have"
+                f" {most}, and all together {MAX_STREAMS}",
+                retry_after_s=1.0,
+            )
+        self.streams[caller.name] += 1
 
     def document(self, record: Record) -> Json:
         """Describe a request, and how long it will be known."""
@@ -140,16 +161,18 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the end, or until the reader leaves."""
+        try:
+            await self._send(scope, receive, send)
+        finally:
+            self._tracking.closed(self._record.owner)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(head)
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        self._tracking.streams += 1
-        try:
-            await while_present(self._tell(send), receive)
-        finally:
-            self._tracking.streams -= 1
+        await while_present(self._tell(send), receive)
 
     async def _tell(self, send: Send) -> None:
         # Who comes late is told the last that happened, who comes back what it has missed.
@@ -166,12 +189,20 @@ class EventStream(Response):
                 await self._record.change(HEARTBEAT_S)
 
     def _written(self, told: Told) -> str:
-        """Write an event; the last one says how long the request is still known."""
-        document = told.document
-        if self._record.is_over and told is self._record.events[-1]:
-            document = self._tracking.document(self._record)
-        text = json.dumps(document, separators=(",", ":"))
-        return f"id: {told.number}\nevent: {told.name}\ndata: {text}\n\n"
+        """Write an event, once for all readers; the last one says how long it is known."""
+        if not told.text:
+            document = self._record.document_at(told.moment)
+            if self._record.is_over and told is self._record.events[-1]:
+                document = self._tracking.document(self._record)
+            text = json.dumps(document, separators=(",", ":"))
+            told.text = f"id: {told.number}\nevent: {told.name}\ndata: {text}\n\n"
+        return told.text
+
+
+def _seen(exchange: Exchange) -> int:
+    """Return the number of the last event that a reader has; 0 if it says none."""
+    sent = exchange.headers.get(b"last-event-id", b"").decode("latin-1")
+    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < _ID_CHARS else 0
 
 
 def _unknown(request_id: str) -> UnknownRequestError:

@@ -24,6 +24,7 @@ async def read_request(
     settings: Settings,
     *,
     hooks: Hooks,
+    is_job: bool = False,
 ) -> tuple[ImageRequest, tuple[str, ...]]:
     """Read a request to its last byte.
 
@@ -34,6 +35,7 @@ async def read_request(
         caller: name of the token.
         settings: limits and defaults.
         hooks: of its job to be.
+        is_job: whether nobody holds a connection for it.
 
     Returns:
         The request, and warnings of what was ignored in it.
@@ -43,7 +45,7 @@ async def read_request(
         DeadlineExceededError: its deadline passed before all of it was here.
         ClientGoneError: its client left before that.
     """
-    wishes = read_wishes(exchange.headers, settings)
+    wishes = read_wishes(exchange.headers, settings, is_job=is_job)
     try:
         async with asyncio.timeout(wishes.body_s):
             body = await read_body(receive, exchange.headers, settings.max_upload_bytes)
@@ -58,7 +60,7 @@ async def read_request(
         parameters=payload.parameters,
         formats=_formats(exchange.headers.get(b"accept", b""), payload.parameters, chain),
         use_cache=_chosen(wishes.use_cache, payload.use_cache, default=True),
-        wait_for_model=_chosen(wishes.wait_for_model, payload.wait_for_model, default=False),
+        wait_for_model=_chosen(wishes.wait_for_model, payload.wait_for_model, default=is_job),
         strict=wishes.strict,
         deadline_s=exchange.started_s + wishes.deadline_s,
         caller=caller,

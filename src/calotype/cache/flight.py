@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from calotype.domain.event import Event, Preview
+from calotype.domain.event import Entered, Event, Preview
 from calotype.domain.hooks import Hooks
 
 T = TypeVar("T")
@@ -16,6 +16,7 @@ class _Crowd:
 
     def __init__(self) -> None:
         self._told: tuple[Hooks, ...] = ()
+        self._stage: Event | None = None
         self._last: Event | None = None
         self.hooks = Hooks(on_event=self._tell)
 
@@ -25,15 +26,18 @@ class _Crowd:
     def enter(self, hooks: Hooks) -> None:
         """Tell another caller, from the last that happened on."""
         self._told = (*self._told, hooks)
-        if self._last is not None:
-            hooks.happened(self._last)
+        for event in (self._stage, self._last):
+            if event is not None:
+                hooks.happened(event)
 
     def leave(self, hooks: Hooks) -> None:
         """Tell a caller nothing more."""
         self._told = tuple(each for each in self._told if each is not hooks)
 
     def _tell(self, event: Event) -> None:
-        if not isinstance(event, Preview):  # which says nothing of the state
+        if isinstance(event, Entered):
+            self._stage = event
+        elif not isinstance(event, Preview):  # which says nothing of the state
             self._last = event
         for hooks in self._told:
             hooks.happened(event)

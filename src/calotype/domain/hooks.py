@@ -1,12 +1,14 @@
 """The two wires between a running job and whoever waits for it."""
 
 import contextlib
-import threading
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 
 from calotype.domain.event import Event, Progress
 from calotype.errors import DeadlineExceededError
+
+logger = logging.getLogger(__name__)
 
 PACE_KNOWN_S = 1.0
 """After this, the time that a job takes can be told from its first steps."""
@@ -30,7 +32,7 @@ class Hooks:
     ) -> None:
         self._on_progress, self._on_event = on_progress, on_event
         self._on_cancel: list[Callable[[], None]] = []
-        self._cancelled = threading.Event()
+        self._cancelled = False
         self._deadline_s = self._started_s = float("inf")
         self.progress = (0, 0)
         """Steps done, steps in all; (0, 0) before the first."""
@@ -49,7 +51,7 @@ class Hooks:
 
     def cancel(self) -> None:
         """Ask the job to stop at its next tile or step."""
-        self._cancelled.set()
+        self._cancelled = True
         for act in tuple(self._on_cancel):
             act()
 
@@ -71,7 +73,7 @@ class Hooks:
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked the job to stop."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     def step(self, done: int, total: int) -> None:
         """Report progress, and stop here if asked to.
@@ -98,8 +100,13 @@ class Hooks:
             self.progress = (event.done, event.total)
             if self._on_progress is not None:
                 self._on_progress(event.done, event.total)
-        if self._on_event is not None:
+        if self._on_event is None:
+            return
+        try:
             self._on_event(event)
+        except Exception:
+            # Whoever listens can't stop the job, or what runs it, by failing.
+            logger.exception("an event could not be told")
 
     def note(self, text: str) -> None:
         """Add a warning to the answer, unless it has the same one already."""

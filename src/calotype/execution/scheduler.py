@@ -17,6 +17,8 @@ from calotype.execution.worker import Worker, WorkerLostError
 from calotype.observe import metrics
 
 KNOWN_CALLERS = 1000
+NEAR_PLACES = 100
+"""Those who stand further behind are told where only once."""
 MAX_ATTEMPTS = 2
 """Runs of a job whose worker is lost over it."""
 
@@ -61,6 +63,7 @@ class Scheduler:
     _turns: dict[str, int] = field(default_factory=dict)
     _turn: int = 0
     _timer: asyncio.TimerHandle | None = None
+    _telling: asyncio.Handle | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -148,10 +151,18 @@ class Scheduler:
         return []
 
     def _tell_places(self) -> None:
-        """Tell those who wait where they stand, if that has changed."""
+        """Tell those who wait where they stand, once this turn of the loop is over."""
+        if self._queue and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_soon(self._tell_places_now)
+
+    def _tell_places_now(self) -> None:
+        self._telling = None
         order = fair_order([place.waiting for place in self._queue], self._turns, self.clock())
         for number, index in enumerate(order, start=1):
-            self._queue[index].stands(number)
+            place = self._queue[index]
+            # Far behind, a few places more or less are no news.
+            if number <= NEAR_PLACES or not place.number:
+                place.stands(number)
 
     def _take_turn(self, caller: str) -> None:
         """Note whose turn it was; of very many callers, those who had theirs last are known."""

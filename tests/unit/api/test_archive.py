@@ -135,3 +135,22 @@ def test_the_sum_is_right_whatever_comes(found: list[tuple[str, int, int]]) -> N
             assert archive.used_bytes == sum(len(one.body) for one in kept if one) <= 20
 
     asyncio.run(fill())
+
+
+async def test_who_sends_many_requests_pushes_out_their_own_only() -> None:
+    archive = archive_of()
+    archive.add(over("mine", "a", size=4))
+    for number in range(MAX_RECORDS + 10):
+        archive.add(over(f"yours-{number}", "b"))
+    assert len(archive) == MAX_RECORDS
+    assert archive.find("a", "mine") is not None
+    assert archive.find("b", "yours-0") is None
+
+
+async def test_a_request_that_is_no_job_takes_no_job_s_place() -> None:
+    archive, job = archive_of(), over("one", size=3)
+    archive.add(job)
+    plain = Record("one", "", "m", is_kept=True, clock=Clock())
+    plain.end("done")
+    archive.add(plain)
+    assert archive.find("", "one") is job

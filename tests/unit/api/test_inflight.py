@@ -51,3 +51,12 @@ async def test_a_second_cancellation_is_the_first() -> None:
     await asyncio.sleep(0)
     assert (in_flight.cancel("one"), in_flight.cancel("one")) == (1, 1)
     assert await task == "answered"
+
+
+async def test_what_is_cancelled_before_it_begins_does_not_begin() -> None:
+    """A job, between the last byte of its request and its own first step."""
+    in_flight, record = InFlight(Archive(0, 1)), Record("one", "", "m", is_kept=True)
+    record.cancel("the request was cancelled")
+    with pytest.raises(RequestCancelledError), in_flight.holding(record):
+        raise AssertionError("it began")
+    assert len(in_flight) == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from calotype.domain import hooks as hooks_module
+from calotype.domain.event import Event, Started
 from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec
@@ -215,3 +216,14 @@ def test_the_only_one_left_stops_what_would_never_be_done(clock: Clock, mates: i
     clock.now_s += 5
     with pytest.raises(DeadlineExceededError):
         step_together(batch(late, *left), 1, 1000)
+
+
+def test_a_listener_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(event: Event) -> None:
+        raise RuntimeError(f"no ears for {event}")
+
+    hooks = Hooks(on_event=fail)
+    hooks.happened(Started())
+    hooks.step(1, 2)
+    assert hooks.progress == (1, 2)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]

@@ -11,6 +11,7 @@ from calotype.domain.request import Job
 from calotype.errors import (
     DeadlineExceededError,
 )
+from calotype.execution import scheduler
 from calotype.execution.policy import BatchLimits
 from workers import House, counted, finished, job, value_of
 
@@ -263,4 +264,22 @@ async def test_who_is_run_again_is_told_so() -> None:
     (await house.next_batch()).answer()
     await asyncio.sleep(0)
     assert [event for event in told if isinstance(event, Started)] == [Started()] * 2
+    await house.scheduler.close()
+
+
+async def test_far_behind_a_place_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "NEAR_PLACES", 2)
+    house = House(limits=ALONE)
+    crew = await house.crew()
+    pairs = [heard(value) for value in range(5)]
+    tasks = await house.submit(crew, *(job for job, _ in pairs))
+    await asyncio.sleep(0)
+    assert pairs[4][1][-1] == Queued(4)
+    for number in (1, 2, 3):
+        (await house.next_batch()).answer()
+        await tasks[number - 1]
+        await asyncio.sleep(0)
+    assert [event for event in pairs[4][1] if event != Queued(5)] == [
+        Queued(4), Queued(2), Queued(1)
+    ]  # fmt: skip
     await house.scheduler.close()
