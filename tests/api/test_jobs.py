@@ -211,6 +211,20 @@ async def test_there_are_only_so_many_jobs(tmp_path: Path) -> None:
         await server.client.delete("/requests/next")
 
 
+async def test_a_token_may_have_half_of_the_jobs(tmp_path: Path) -> None:
+    async with serving(tmp_path, fake("slow", **LONG), queue_size=2) as server:
+        secrets = [server.tokens.create(name) for name in ("a", "b")]
+        await asyncio.sleep(0.6)  # until the server has looked at the file of tokens
+        mine, yours = ({"authorization": f"Bearer {secret}"} for secret in secrets)
+        assert (await post(server, "slow", 1, x_request_id="mine", token=mine)).status_code == 202
+        refused = await post(server, "slow", 2, token=mine)
+        assert problem_of(refused)[:2] == (429, "overloaded")
+        assert (await post(server, "slow", 3, x_request_id="yours", token=yours)).status_code == 202
+        for name, token in (("mine", mine), ("yours", yours)):
+            gone = await server.client.delete(f"/requests/{name}", headers=token)
+            assert gone.status_code == 200
+
+
 async def test_a_job_has_more_time_than_a_request(tmp_path: Path) -> None:
     async with serving(tmp_path, fake("slow", **LONG), deadline_s=0.2) as server:
         assert (await server.run("slow")).status_code == 504

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from calotype.api.archive import Archive, Key
@@ -31,11 +31,10 @@ class InFlight:
     def __len__(self) -> int:
         return sum(map(len, self._records.values()))
 
-    @property
-    def jobs(self) -> int:
-        """Jobs that are not over, those included whose body is on its way."""
+    def jobs(self) -> Counter[str]:
+        """Return how many jobs are not over, by owner; with those whose body is on its way."""
         found = (record for records in self._records.values() for record in set(records))
-        return sum(record.is_job and not record.is_over for record in found)
+        return Counter(one.owner for one in found if one.is_job and not one.is_over)
 
     def new(self, exchange: Exchange, owner: str, *, is_job: bool = False) -> Record:
         """Return a record of a request that is coming in.

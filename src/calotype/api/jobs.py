@@ -62,9 +62,13 @@ class Jobs:
                 f"Request {request_id} is a job already: GET /requests/{request_id} tells of it,"
                 " DELETE forgets it"
             )
-        if (jobs := self.in_flight.jobs) >= self._settings.queue_size:
+        jobs, most = self.in_flight.jobs(), self._settings.queue_size
+        # A job needs no connection, so that it is easy to have very many.
+        own_most = max(1, most // 2) if record.owner else most
+        if jobs.total() >= most or jobs[record.owner] >= own_most:
             raise QueueFullError(
-                f"busy: {jobs} jobs are waiting, which is the most that may",
+                f"busy: {jobs.total()} jobs are in work; one token may have {own_most}, and all"
+                f" together {most}",
                 retry_after_s=1.0,
             )
 
