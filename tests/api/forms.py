@@ -1,6 +1,5 @@
 """Forms as OpenAI's clients send them, models for them, and how their answers are read."""
 
-import asyncio
 import base64
 import io
 from dataclasses import replace
@@ -11,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from api.server import DRAW, ECHO, INVERT, SEED, STYLE_IMAGE, Server, fake, picture
-from api.test_presence import Line
 from calotype.domain.model import ParamSpec
 
 MASK = ParamSpec(name="mask_image", type="image", help="what to repaint")
@@ -91,14 +89,3 @@ def form_of(*parts: tuple[str, bytes, bool], boundary: bytes = b"b") -> bytes:
         head += b'; filename="a"' if is_file else b""
         written += b"--" + boundary + b"\r\n" + head + b"\r\n\r\n" + content + b"\r\n"
     return written + b"--" + boundary + b"--\r\n"
-
-
-class FormLine(Line):
-    """A connection that brings a form."""
-
-    def post(self, server: Server) -> asyncio.Task[None]:
-        headers = [(b"content-type", b"multipart/form-data; boundary=b")]
-        scope = {"type": "http", "method": "POST", "path": URL, "query_string": b""}
-        scope |= {"headers": headers, "root_path": "", "raw_path": URL.encode()}
-        scope |= {"http_version": "1.1", "scheme": "http"}
-        return asyncio.ensure_future(server.app(scope, self.receive, self.send))

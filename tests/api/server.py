@@ -5,7 +5,7 @@ import base64
 import contextlib
 import io
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from calotype.catalog.catalog import Catalog
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.observe.metrics import REGISTRY
 from calotype.settings import Settings
+
+Message = MutableMapping[str, Any]
 
 SOON_S = 20.0
 """Far more than what a test waits for takes; what hangs fails."""
@@ -142,6 +144,35 @@ def problem_of(response: httpx.Response) -> tuple[int, str, str]:
     return response.status_code, body["error_type"], body["error"]
 
 
+class Line:
+    """A connection whose client the test can make leave."""
+
+    def __init__(self, body: bytes = b"", *, whole: bool = True) -> None:
+        self.left = asyncio.Event()
+        self.sent: list[Message] = []
+        self._body: Message | None = {"type": "http.request", "body": body, "more_body": not whole}
+        self.watched = False
+
+    async def receive(self) -> Message:
+        if self._body is not None:
+            first, self._body = self._body, None
+            return first
+        self.watched = True
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def post(self, server: Server, path: str = "/", **headers: str) -> asyncio.Task[None]:
+        """Begin to send the body; underscores in names of headers are hyphens."""
+        raw = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b""}
+        scope |= {"headers": raw, "root_path": "", "raw_path": path.encode()}
+        scope |= {"http_version": "1.1", "scheme": "http"}
+        return asyncio.ensure_future(server.app(scope, self.receive, self.send))
+
+
 class Gate:
     """Where fake models that sleep, as they load or run, wait until the test opens it."""
 
@@ -191,6 +222,18 @@ async def in_work(server: Server, model: str, number: int = 1, wanted: str = "lo
         return jobs() == number and await state(server, model) == wanted
 
     await until(true)
+
+
+async def tokens_seen() -> None:
+    """Wait until the server has looked at its file of tokens, as it does twice a second."""
+    await asyncio.sleep(0.6)
+
+
+async def bearers(server: Server, *names: str) -> list[dict[str, str]]:
+    """Make a token of each name; return the headers that they are sent in."""
+    secrets = [server.tokens.create(name) for name in names]
+    await tokens_seen()
+    return [{"authorization": f"Bearer {secret}"} for secret in secrets]
 
 
 def begin(

@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.server import ECHO, Server, picture, problem_of, serving
+from api.server import ECHO, Server, picture, problem_of, serving, tokens_seen
 from calotype.api.tokens import TokenStore
 from calotype.assembly import TOKENS_FILE
 
@@ -142,5 +141,5 @@ async def test_a_token_without_a_rate_has_no_such_headers(closed: Closed) -> Non
 async def test_a_token_made_later_closes_an_open_server(server: Server) -> None:
     assert (await server.run()).status_code == 200
     server.tokens.create("first")
-    await asyncio.sleep(0.6)  # the server looks at the file twice a second
+    await tokens_seen()
     assert (await server.run()).status_code == 401

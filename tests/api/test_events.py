@@ -11,7 +11,9 @@ from api.server import (
     LONG,
     SOON_S,
     Gate,
+    Line,
     Server,
+    bearers,
     begin,
     command,
     fake,
@@ -163,10 +165,9 @@ async def test_a_request_without_an_id_of_its_own_is_not_kept(server: Server) ->
 @pytest.mark.usefixtures("impatient")
 async def test_tokens_see_their_own_requests_only(tmp_path: Path) -> None:
     async with serving(tmp_path, fake("slow", **LONG)) as server:
-        secrets = [server.tokens.create(name) for name in ("a", "b")]
-        secrets.append(server.tokens.create("boss", scopes=("run", "admin")))
-        await asyncio.sleep(0.6)  # until the server has looked at the file of tokens
-        mine, yours, boss = ({"authorization": f"Bearer {secret}"} for secret in secrets)
+        secret = server.tokens.create("boss", scopes=("run", "admin"))
+        mine, yours = await bearers(server, "a", "b")
+        boss = {"authorization": f"Bearer {secret}"}
         running = begin(server, "mine", headers=mine)
         early = listen(server, "mine", yours)
         await until(lambda: _is(server, "/requests/mine", mine, 200))
@@ -268,20 +269,12 @@ async def test_head_of_a_stream_has_no_body(server: Server) -> None:
 
 async def test_a_request_that_left_is_cancelled(tmp_path: Path) -> None:
     async with serving(tmp_path, fake("slow", **LONG)) as server:
-        scope = {
-            "type": "http", "method": "POST", "path": "/models/slow", "raw_path": b"/models/slow",
-            "query_string": b"", "headers": [(b"x-request-id", b"mine")], "http_version": "1.1",
-        }  # fmt: skip
-        inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        inbox.put_nowait({"type": "http.request", "body": picture(), "more_body": False})
-
-        async def send(_: object) -> None:
-            raise AssertionError("nobody is there")
-
-        serving_it = asyncio.create_task(server.app(scope, inbox.get, send))
+        line = Line(picture())
+        serving_it = line.post(server, "/models/slow", x_request_id="mine")
         await in_work(server, "slow")
-        inbox.put_nowait({"type": "http.disconnect"})
+        line.left.set()
         await asyncio.wait_for(serving_it, SOON_S)
+        assert line.sent == []
         found = (await server.client.get("/requests/mine")).json()
     assert (found["state"], found["error"]["error"]) == ("cancelled", "the client left")
 
@@ -300,9 +293,7 @@ async def test_who_waits_for_a_request_counts_as_a_reader(
 ) -> None:
     monkeypatch.setattr(tracking, "MAX_STREAMS", 20)
     async with serving(tmp_path) as server:
-        secrets = [server.tokens.create(name) for name in ("a", "b")]
-        await asyncio.sleep(0.6)  # until the server has looked at the file of tokens
-        mine, yours = ({"authorization": f"Bearer {secret}"} for secret in secrets)
+        mine, yours = await bearers(server, "a", "b")
         early = [listen(server, "mine", mine) for _ in range(2)]
         await asyncio.sleep(0.05)
         # A tenth of all is what one token may have; others have their own.

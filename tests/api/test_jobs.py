@@ -15,7 +15,9 @@ from api.server import (
     SOON_S,
     STRENGTH,
     Gate,
+    Line,
     Server,
+    bearers,
     command,
     fake,
     in_work,
@@ -24,6 +26,7 @@ from api.server import (
     problem_of,
     serving,
     text,
+    tokens_seen,
     until,
 )
 from calotype.api import archive
@@ -213,9 +216,7 @@ async def test_there_are_only_so_many_jobs(tmp_path: Path) -> None:
 
 async def test_a_token_may_have_half_of_the_jobs(tmp_path: Path) -> None:
     async with serving(tmp_path, fake("slow", **LONG), queue_size=2) as server:
-        secrets = [server.tokens.create(name) for name in ("a", "b")]
-        await asyncio.sleep(0.6)  # until the server has looked at the file of tokens
-        mine, yours = ({"authorization": f"Bearer {secret}"} for secret in secrets)
+        mine, yours = await bearers(server, "a", "b")
         assert (await post(server, "slow", 1, x_request_id="mine", token=mine)).status_code == 202
         refused = await post(server, "slow", 2, token=mine)
         assert problem_of(refused)[:2] == (429, "overloaded")
@@ -239,21 +240,13 @@ async def test_a_job_has_more_time_than_a_request(tmp_path: Path) -> None:
 async def test_a_job_goes_on_when_its_client_has_left(tmp_path: Path, gate: Gate) -> None:
     """The connection breaks while it waits for the first answer."""
     async with serving(tmp_path, fake("slow", step_s=1)) as server:
-        headers = [(b"x-request-id", b"mine"), (b"prefer", b"respond-async, wait=60")]
-        scope = {
-            "type": "http", "method": "POST", "path": "/models/slow", "raw_path": b"/models/slow",
-            "query_string": b"", "headers": headers, "http_version": "1.1",
-        }  # fmt: skip
-        inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        inbox.put_nowait({"type": "http.request", "body": picture(), "more_body": False})
-
-        async def send(_: object) -> None:
-            raise AssertionError("nobody is there")
-
-        posting = asyncio.create_task(server.app(scope, inbox.get, send))
+        line = Line(picture())
+        told = {"x_request_id": "mine", "prefer": "respond-async, wait=60"}
+        posting = line.post(server, "/models/slow", **told)
         await gate.reached()
-        inbox.put_nowait({"type": "http.disconnect"})
+        line.left.set()
         await asyncio.wait_for(posting, SOON_S)
+        assert line.sent == []
         assert (await server.client.get("/requests/mine")).json()["state"] == "running"
         gate.open()
         assert (await result(server, "mine")).status_code == 200
@@ -293,7 +286,7 @@ async def test_a_job_is_kept_for_a_time(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_jobs_need_tokens_where_there_are_some(tmp_path: Path) -> None:
     async with serving(tmp_path, fake("slow", **LONG), ECHO) as server:
         secret = server.tokens.create("a", models=["test/echo"])
-        await asyncio.sleep(0.6)  # until the server has looked at the file of tokens
+        await tokens_seen()
         mine = {"authorization": f"Bearer {secret}"}
         assert (await post(server, x_request_id="mine")).status_code == 401
         assert (await post(server, "slow", x_request_id="mine", token=mine)).status_code == 403
@@ -390,19 +383,10 @@ async def test_a_plain_request_of_its_id_takes_no_job_s_picture_away(server: Ser
 async def test_the_result_of_a_request_whose_client_left_is_an_answer(server: Server) -> None:
     for prefer in ("", "respond-async"):
         name = f"left{len(prefer)}"
-        scope = {
-            "type": "http", "method": "POST", "path": "/models/echo",
-            "raw_path": b"/models/echo", "query_string": b"", "http_version": "1.1",
-            "headers": [(b"x-request-id", name.encode()), (b"prefer", prefer.encode())],
-        }  # fmt: skip
-        inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        inbox.put_nowait({"type": "http.request", "body": b"half", "more_body": True})
-        inbox.put_nowait({"type": "http.disconnect"})
-
-        async def send(_: object) -> None:
-            raise AssertionError("nobody is there")
-
-        await server.app(scope, inbox.get, send)
+        line = Line(b"half", whole=False)
+        line.left.set()
+        await line.post(server, "/models/echo", x_request_id=name, prefer=prefer)
+        assert line.sent == []
         told = problem_of(await result(server, name))
         assert told == (409, "cancelled", "the client left")
 

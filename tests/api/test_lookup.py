@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from api.server import ECHO, Server, fake, picture, problem_of, serving
+from api.server import ECHO, Server, fake, picture, problem_of, serving, tokens_seen
 
 
 async def test_the_catalog(server: Server) -> None:
@@ -107,7 +107,7 @@ async def test_head_works_where_get_does(server: Server, path: str) -> None:
 async def test_tokens_see_the_models_they_may_run(server: Server) -> None:
     mine = {"authorization": f"Bearer {server.tokens.create('mine', models=['echo'])}"}
     admin = {"authorization": f"Bearer {server.tokens.create('admin', scopes=['admin'])}"}
-    await asyncio.sleep(0.6)  # the server looks at the file twice a second
+    await tokens_seen()
 
     async def names(headers: dict[str, str]) -> list[str]:
         listed = (await server.client.get("/models", headers=headers)).json()

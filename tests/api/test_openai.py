@@ -16,7 +16,6 @@ from api.forms import (
     REPAINT,
     URL,
     Files,
-    FormLine,
     edit,
     error_of,
     file,
@@ -25,7 +24,19 @@ from api.forms import (
     made,
     photo,
 )
-from api.server import SEED, SOON_S, Server, fake, jobs, picture, pixels_of, serving, text, until
+from api.server import (
+    SEED,
+    SOON_S,
+    Line,
+    Server,
+    fake,
+    jobs,
+    picture,
+    pixels_of,
+    serving,
+    text,
+    until,
+)
 from calotype.api import openai
 from calotype.domain.model import ParamSpec
 
@@ -418,8 +429,8 @@ async def test_a_full_queue_refuses_all(tmp_path: Path) -> None:
 
 async def test_a_client_that_leaves_takes_all_its_jobs_along(tmp_path: Path) -> None:
     async with serving(tmp_path, fake("slow", SEED, step_s=0.02, steps=100_000)) as server:
-        line = FormLine(form_of(("image", picture(), True), ("n", b"3", False)))
-        task = line.post(server)
+        line = Line(form_of(("image", picture(), True), ("n", b"3", False)))
+        task = line.post(server, URL, content_type="multipart/form-data; boundary=b")
 
         async def at_work() -> bool:
             return jobs() == 3

@@ -1,41 +1,11 @@
 import asyncio
-from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from api.server import Server, fake, picture, serving
+from api.server import Line, fake, picture, serving
 from calotype.api.presence import ClientGoneError, while_present
 from calotype.errors import BadImageError, ShuttingDownError
-
-Message = MutableMapping[str, Any]
-
-
-class Line:
-    """A connection whose client the test can make leave."""
-
-    def __init__(self, body: bytes = b"", *, whole: bool = True) -> None:
-        self.left = asyncio.Event()
-        self.sent: list[Message] = []
-        self._body: Message | None = {"type": "http.request", "body": body, "more_body": not whole}
-        self.watched = False
-
-    async def receive(self) -> Message:
-        if self._body is not None:
-            first, self._body = self._body, None
-            return first
-        self.watched = True
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    def post(self, server: Server) -> asyncio.Task[None]:
-        scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
-        scope |= {"root_path": "", "raw_path": b"/", "http_version": "1.1", "scheme": "http"}
-        return asyncio.ensure_future(server.app(scope, self.receive, self.send))
 
 
 async def test_a_client_that_leaves_takes_its_running_job_along(

@@ -1,5 +1,7 @@
 """From an ``ImageResponse`` to the headers of an HTTP answer."""
 
+from http import HTTPStatus
+
 from calotype.domain.model import ModelSpec
 from calotype.domain.params import shown
 from calotype.domain.request import ImageResponse
@@ -96,6 +98,22 @@ def not_modified(if_none_match: bytes | None, etag: str) -> bool:
     tags = (tag.strip() for tag in if_none_match.split(b","))
     ours = b'"%s"' % etag.encode()
     return any(tag == b"*" or tag.removeprefix(b"W/") == ours for tag in tags)
+
+
+def conditional(
+    if_none_match: bytes | None, etag: str, headers: RawHeaders, body: bytes
+) -> tuple[HTTPStatus, RawHeaders, bytes]:
+    """Return the status, the headers and the body for a client that may have the picture.
+
+    Args:
+        if_none_match: as for ``not_modified``.
+        etag: of the picture, without quotes.
+        headers: of an answer that has it.
+        body: the picture.
+    """
+    if not_modified(if_none_match, etag):
+        return HTTPStatus.NOT_MODIFIED, without_content(headers), b""
+    return HTTPStatus.OK, headers, body
 
 
 def without_content(headers: RawHeaders) -> RawHeaders:

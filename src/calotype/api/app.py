@@ -120,7 +120,6 @@ def _paths(
     inference = Inference(
         pipeline=pipeline,
         control=control,
-        in_flight=in_flight,
         settings=settings,
         gate=gate,
         jobs=jobs,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from calotype.api.record import Record
 
@@ -12,6 +13,17 @@ MAX_RECORDS = 10_000
 
 Key = tuple[str, str]
 """Owner and request id."""
+
+
+@dataclass(slots=True)
+class _Share:
+    """What one owner has here; the oldest first."""
+
+    records: OrderedDict[Key, Record] = field(default_factory=OrderedDict)
+    answered: OrderedDict[Key, Record] = field(default_factory=OrderedDict)
+    """Those of them that have an answer still."""
+    used_bytes: int = 0
+    """What the answers take."""
 
 
 class Archive:
@@ -31,20 +43,14 @@ class Archive:
     ) -> None:
         self._max_bytes, self._keep_s, self._clock = max_bytes, keep_s, clock
         self._records: OrderedDict[Key, Record] = OrderedDict()  # the oldest first
-        self._owned: defaultdict[str, OrderedDict[Key, None]] = defaultdict(OrderedDict)
-        """Whose they are, the oldest first."""
-        self._answers: defaultdict[str, OrderedDict[Key, int]] = defaultdict(OrderedDict)
-        """Sizes of the answers of each owner, the oldest first."""
-        self._used: defaultdict[str, int] = defaultdict(int)
+        self._shares: defaultdict[str, _Share] = defaultdict(_Share)
+        """By owner."""
+        self.used_bytes = 0
+        """What the answers take; never over the bound once a record is added."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._records)
-
-    @property
-    def used_bytes(self) -> int:
-        """What the answers take; never over the bound."""
-        return sum(self._used.values())
 
     def add(self, record: Record) -> None:
         """Keep a record that is over, in place of an older one of its name.
@@ -56,18 +62,17 @@ class Archive:
         if before is not None and before.is_job and not record.is_job:
             return
         self._forget(key)
-        self._records[key] = record
-        self._owned[record.owner][key] = None
+        share = self._shares[record.owner]
+        self._records[key] = share.records[key] = record
         if record.answer is not None:
-            size = len(record.answer.body)
-            self._answers[record.owner][key] = size
-            self._used[record.owner] += size
+            share.answered[key] = record
+            self._count(share, len(record.answer.body))
         while len(self._records) > MAX_RECORDS:
-            most = max(self._owned, key=lambda owner: len(self._owned[owner]))
-            self._forget(next(iter(self._owned[most])))
+            most = max(self._shares.values(), key=lambda share: len(share.records))
+            self._forget(next(iter(most.records)))
         while self.used_bytes > self._max_bytes:
-            owner = max(self._used, key=self._used.__getitem__)
-            self._drop_answer(next(iter(self._answers[owner])))
+            largest = max(self._shares.values(), key=lambda share: share.used_bytes)
+            self._drop_answer(next(iter(largest.answered)))
         self._expire()
 
     def find(self, owner: str, request_id: str) -> Record | None:
@@ -99,19 +104,22 @@ class Archive:
         self._expire()
 
     def _forget(self, key: Key) -> None:
-        if (record := self._records.pop(key, None)) is None:
+        if self._records.pop(key, None) is None:
             return
-        owned = self._owned[key[0]]
-        del owned[key]
-        if not owned:
-            del self._owned[key[0]]
-        if record.answer is not None:
-            self._drop_answer(key, record)
+        self._drop_answer(key)
+        share = self._shares[key[0]]
+        del share.records[key]
+        if not share.records:
+            del self._shares[key[0]]
 
-    def _drop_answer(self, key: Key, record: Record | None = None) -> None:
-        """Let go of an answer's bytes."""
-        owner = key[0]
-        self._used[owner] -= self._answers[owner].pop(key)
-        if not self._answers[owner]:
-            del self._answers[owner], self._used[owner]
-        (record or self._records[key]).answer = None
+    def _drop_answer(self, key: Key) -> None:
+        """Let go of an answer's bytes, if there are any."""
+        share = self._shares[key[0]]
+        record = share.answered.pop(key, None)
+        if record is not None and record.answer is not None:
+            self._count(share, -len(record.answer.body))
+            record.answer = None
+
+    def _count(self, share: _Share, size: int) -> None:
+        share.used_bytes += size
+        self.used_bytes += size

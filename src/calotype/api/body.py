@@ -1,9 +1,10 @@
 """From the bytes of a request body to a picture, its parameters and its options."""
 
 import asyncio
+import contextlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 
 from starlette.types import Receive
@@ -13,7 +14,12 @@ from calotype.api.presence import ClientGoneError
 from calotype.domain.base64 import decode_base64
 from calotype.domain.params import KNOWN, MAX_WARNINGS
 from calotype.domain.text import printable, show_value
-from calotype.errors import InvalidParameterError, MalformedRequestError, PayloadTooLargeError
+from calotype.errors import (
+    DeadlineExceededError,
+    InvalidParameterError,
+    MalformedRequestError,
+    PayloadTooLargeError,
+)
 
 THREAD_FROM_BYTES = 256 * 1024
 """JSON of this size on is read on a thread, so that other requests don't wait for it."""
@@ -39,6 +45,20 @@ class Payload:
     wait_for_model: bool | None = None
     warnings: tuple[str, ...] = ()
     """What was ignored; printable ASCII, one header each."""
+
+
+@contextlib.asynccontextmanager
+async def arriving(body_s: float) -> AsyncIterator[None]:
+    """Give a body so many seconds to be here.
+
+    Raises:
+        DeadlineExceededError: they passed.
+    """
+    try:
+        async with asyncio.timeout(body_s):
+            yield
+    except TimeoutError:
+        raise DeadlineExceededError("the deadline passed before the body was here") from None
 
 
 async def read_body(receive: Receive, headers: Headers, max_bytes: int) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from starlette.types import Receive, Scope, Send
 
 from calotype.api.answer import Answers, without_content
-from calotype.api.body import THREAD_FROM_BYTES, read_body
+from calotype.api.body import THREAD_FROM_BYTES, arriving, read_body
 from calotype.api.control import Control, refuse_draining
 from calotype.api.exchange import KEY, Exchange
 from calotype.api.gate import Gate
@@ -23,7 +23,7 @@ from calotype.api.record import Record
 from calotype.api.series import draws, joined, run_all, share_hooks, with_seeds
 from calotype.domain.chain import Chain
 from calotype.domain.request import ImageRequest, ImageResponse
-from calotype.errors import DeadlineExceededError, InvalidParameterError
+from calotype.errors import InvalidParameterError
 from calotype.observe import metrics
 from calotype.pipeline import Pipeline
 from calotype.settings import Settings
@@ -74,12 +74,9 @@ class Edits:
 
     async def _form(self, exchange: Exchange, receive: Receive, wishes: Wishes) -> tuple[Form, int]:
         """Read the body; return it and its size in bytes."""
-        try:
-            async with asyncio.timeout(wishes.body_s):
-                body = await read_body(receive, exchange.headers, self.settings.max_upload_bytes)
-                return await read_form(body, exchange.headers), len(body)
-        except TimeoutError:
-            raise DeadlineExceededError("the deadline passed before the body was here") from None
+        async with arriving(wishes.body_s):
+            body = await read_body(receive, exchange.headers, self.settings.max_upload_bytes)
+            return await read_form(body, exchange.headers), len(body)
 
     async def _request(
         self, record: Record, chain: Chain, order: Order, wishes: Wishes, started_s: float

@@ -73,9 +73,8 @@ class Gate:
             deed: what it does, e.g. ``load models``.
         """
 
-        async def guarded(request: Request) -> Response:
-            caller = self.identify(request.scope[KEY])
+        async def checked(request: Request, caller: Caller) -> Response:
             require_admin(caller, deed)
             return await command(request, caller)
 
-        return guarded
+        return self.guard_waiting(checked)

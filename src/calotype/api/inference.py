@@ -1,20 +1,18 @@
 """POST a picture to a model: the path that must be quick."""
 
-import asyncio
 import time
 
 from starlette.types import Receive, Scope, Send
 
-from calotype.api.answer import not_modified, without_content
+from calotype.api.answer import conditional
 from calotype.api.auth import Caller, require
 from calotype.api.control import Control, Supply, refuse_draining
 from calotype.api.exchange import KEY, Exchange
 from calotype.api.gate import Gate
 from calotype.api.header import read_preference, read_wishes
-from calotype.api.inflight import InFlight
-from calotype.api.jobs import Jobs
+from calotype.api.jobs import Jobs, Work
 from calotype.api.presence import while_present
-from calotype.api.record import Answer, Record
+from calotype.api.record import Record
 from calotype.api.wire import read_request
 from calotype.domain.chain import Chain
 from calotype.domain.model import ModelSpec
@@ -31,11 +29,10 @@ class Inference:
     Args:
         pipeline: serves what can be read.
         control: knows whether the server drains.
-        in_flight: told of each request in work.
         supply: gets models that the catalog hasn't; None: they don't exist.
         settings: limits and defaults.
         gate: tells who may.
-        jobs: runs what is to be answered later.
+        jobs: runs what is to be answered later, and knows each request in work.
     """
 
     def __init__(
@@ -43,13 +40,12 @@ class Inference:
         *,
         pipeline: Pipeline,
         control: Control,
-        in_flight: InFlight,
         settings: Settings,
         gate: Gate,
         jobs: Jobs,
         supply: Supply | None = None,
     ) -> None:
-        self._pipeline, self._control, self._in_flight = pipeline, control, in_flight
+        self._pipeline, self._control, self._in_flight = pipeline, control, jobs.in_flight
         self._settings, self._gate, self._supply = settings, gate, supply
         self._jobs, self._answers = jobs, jobs.answers
 
@@ -115,7 +111,7 @@ class Inference:
 
     async def _begin(
         self, exchange: Exchange, record: Record, chain: Chain, receive: Receive
-    ) -> "asyncio.Task[Answer | None]":
+    ) -> Work:
         """Take a job."""
         self._jobs.check(record)
         with self._in_flight.holding(record):
@@ -148,11 +144,10 @@ class Inference:
         """Send the picture, or the news that the client has it."""
         total_s = time.monotonic() - exchange.started_s
         headers = self._answers.headers(response, warnings, total_s)
-        status, body = 200, response.body
-        if not_modified(exchange.headers.get(b"if-none-match"), response.etag):
-            status, body, headers = 304, b"", without_content(headers)
+        known = exchange.headers.get(b"if-none-match")
+        status, headers, body = conditional(known, response.etag, headers, response.body)
         metrics.ANSWER.inc(len(body))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.start", "status": int(status), "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from calotype.api.answer import Answers, not_modified, without_content
+from calotype.api.answer import Answers, conditional
 from calotype.api.document import json_response
 from calotype.api.exchange import Exchange
 from calotype.api.header import read_preference
@@ -30,6 +30,9 @@ from calotype.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+Work = asyncio.Task[Answer | None]
+"""Of a job; it ends with the picture, or with nothing where there is none."""
+
 
 class Jobs:
     """Runs jobs, each in a task of its own; belongs to one event loop.
@@ -46,7 +49,7 @@ class Jobs:
     ) -> None:
         self._pipeline, self._settings = pipeline, settings
         self.in_flight, self.answers = in_flight, answers
-        self._tasks: dict[asyncio.Task[Answer | None], Record] = {}
+        self._tasks: dict[Work, Record] = {}
 
     def check(self, record: Record) -> None:
         """Refuse a job before its body is read.
@@ -78,7 +81,7 @@ class Jobs:
         request: ImageRequest,
         warnings: tuple[str, ...],
         started_s: float,
-    ) -> "asyncio.Task[Answer | None]":
+    ) -> Work:
         """Start a job, which goes on when this has returned, and return its task.
 
         Args:
@@ -102,7 +105,7 @@ class Jobs:
     async def first_answer(
         self,
         record: Record,
-        task: "asyncio.Task[Answer | None]",
+        task: Work,
         exchange: Exchange,
         receive: Receive,
     ) -> Response:
@@ -131,7 +134,7 @@ class Jobs:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _ended(self, task: "asyncio.Task[Answer | None]") -> None:
+    def _ended(self, task: Work) -> None:
         record = self._tasks.pop(task)
         # A task that is cancelled before its first step can't say so itself.
         record.end("failed", describe(shutting_down()))
@@ -153,7 +156,8 @@ class Jobs:
         except Exception as error:  # its sender reads it from the record
             log_problem(error)
         took_s = time.monotonic() - started_s
-        logger.info("job %s of %s: %s, %.1f s", *_named(record), record.state, took_s)
+        told = (record.request_id, record.model_id, record.state, took_s)
+        logger.info("job %s of %s: %s, %.1f s", *told)
         return answer
 
 
@@ -176,16 +180,11 @@ def answer_to(record: Record, exchange: Exchange, answer: Answer | None = None) 
     answer = answer or record.answer
     if answer is None:
         raise ResultGoneError(f"the picture of request {record.request_id} is not kept any more")
-    status, headers, body = HTTPStatus.OK, answer.headers, answer.body
-    if not_modified(exchange.headers.get(b"if-none-match"), answer.etag):
-        status, headers, body = HTTPStatus.NOT_MODIFIED, without_content(headers), b""
+    known = exchange.headers.get(b"if-none-match")
+    status, headers, body = conditional(known, answer.etag, answer.headers, answer.body)
     response = Response(body, status)
     response.raw_headers = list(headers)
     return response
-
-
-def _named(record: Record) -> tuple[str, str]:
-    return record.request_id, record.model_id
 
 
 async def _never() -> Message:

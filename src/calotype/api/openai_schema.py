@@ -1,7 +1,5 @@
 """What OpenAI's API sends and gets, as JSON Schema for the OpenAPI page."""
 
-from collections.abc import Iterable
-
 from calotype.api.order import FORMAT, MAX_PICTURES, NO_EFFECT, UNSEEN
 from calotype.domain.request import FORMATS
 
@@ -73,7 +71,5 @@ PICTURES: Json = {
     "required": ["created", "data", "output_format", "size"],
 }
 
-
-def schemas() -> Iterable[tuple[str, Json]]:
-    """Return what the page refers to by name."""
-    return (("OpenAIError", ERROR), ("OpenAIForm", FORM), ("OpenAIPictures", PICTURES))
+SCHEMAS: Json = {"OpenAIError": ERROR, "OpenAIForm": FORM, "OpenAIPictures": PICTURES}
+"""What the page refers to by name."""

@@ -5,7 +5,7 @@ from typing import get_args
 
 from calotype.api.exchange import dialect_of
 from calotype.api.openai import write_error
-from calotype.api.openai_schema import schemas as openai_schemas
+from calotype.api.openai_schema import SCHEMAS
 from calotype.api.operation import VERSION
 from calotype.api.page import TYPES
 from calotype.api.problems import Dialect, documented, plain
@@ -117,7 +117,7 @@ def describe(paths: Sequence[Path], models: Iterable[ModelSpec]) -> Json:
     Source:
         OpenAPI Specification 3.1.1.
     """
-    schemas: Json = {"Error": _ERROR, "Request": _REQUEST, **dict(openai_schemas())}
+    schemas: Json = {"Error": _ERROR, "Request": _REQUEST, **SCHEMAS}
     names = []
     for spec in models:
         names.append(name := "parameters." + spec.id.replace("/", "--"))
@@ -202,28 +202,25 @@ def _schema(name: str) -> Json:
     return {"schema": {"$ref": f"#/components/schemas/{name}"}}
 
 
+_HEADERS: Json = {
+    name: {"description": text, "schema": {"type": "string"}}
+    for name, text in _ANSWER_HEADERS.items()
+}
 _ENDED: Json = {"description": "There is nothing more to tell"}
 _SAME: Json = {"description": "The client has this already"}
 _STATE: Json = {
     "description": "State of the request",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Request"}}},
+    "content": {"application/json": _schema("Request")},
 }
 _PICTURE: Json = {
     "description": "The picture",
-    "headers": {
-        name: {"description": text, "schema": {"type": "string"}}
-        for name, text in _ANSWER_HEADERS.items()
-    },
+    "headers": _HEADERS,
     "content": _PICTURES,
 }
 _FORM: Json = {"multipart/form-data": _schema("OpenAIForm")}
 _IN_JSON: Json = {
     "description": "The pictures",
-    "headers": {
-        name: {"description": text, "schema": {"type": "string"}}
-        for name, text in _ANSWER_HEADERS.items()
-        if name != "etag"
-    },
+    "headers": {name: header for name, header in _HEADERS.items() if name != "etag"},
     "content": {"application/json": _schema("OpenAIPictures")},
 }
 _ERRORS: dict[Dialect, str] = {plain: "Error", write_error: "OpenAIError"}

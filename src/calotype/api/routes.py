@@ -30,6 +30,7 @@ from calotype.errors import (
 )
 from calotype.pipeline import Pipeline
 
+Method = Literal["GET", "POST", "DELETE"]
 Kind = Literal[
     "picture", "pictures", "json", "state", "text", "page", "events", "result", "removal"
 ]
@@ -42,7 +43,7 @@ FORM_HEADERS = ("x-use-cache", "x-wait-for-model", "x-strict", "x-deadline-ms", 
 class Path:
     """One method of one path."""
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Method
     path: str
     """As starlette writes it: ``{id:path}`` is a name with or without a slash."""
     endpoint: ASGIApp | Callable[[Request], Awaitable[Response]]
@@ -153,36 +154,38 @@ def open_paths(inference: Inference, operation: Operation) -> list[Path]:
 
 def tracking_paths(gate: Gate, tracking: Tracking) -> list[Path]:
     """Return what tells of requests and jobs."""
-    full, seen, fetch = (QueueFullError,), ("last-event-id",), ("prefer", "if-none-match")
-    listed: Sequence[
-        tuple[str, Command, str, Kind, tuple[str, ...], tuple[type[CalotypeError], ...]]
-    ] = (
-        ("", tracking.state, "How far a request is", "state", ("prefer",), ()),
-        ("/events", tracking.events, "What happens to a request", "events", seen, full),
-        ("/result", tracking.result, "The picture of a job", "result", fetch, ()),
-    )
-    paths = [
-        Path(
-            method="GET",
+
+    def follow(
+        command: Command,
+        summary: str,
+        answer: Kind,
+        *headers: str,
+        end: str = "",
+        method: Method = "GET",
+        fails: tuple[type[CalotypeError], ...] | None = (UnknownRequestError,),
+    ) -> Path:
+        return Path(
+            method=method,
             path=f"/requests/{{request_id}}{end}",
             endpoint=gate.guard_waiting(command),
             summary=summary,
             answer=answer,
             headers=headers,
-            # A job's picture is answered with whatever the job failed with.
-            fails=None if answer == "result" else (UnknownRequestError, *busy),
+            fails=fails,
         )
-        for end, command, summary, answer, headers, busy in listed
+
+    busy = (UnknownRequestError, QueueFullError)
+    happens, fetch = "What happens to a request", "The picture of a job"
+    forget = "Cancel a request, or forget one that is over"
+    return [
+        follow(tracking.state, "How far a request is", "state", "prefer"),
+        follow(tracking.events, happens, "events", "last-event-id", end="/events", fails=busy),
+        # A job's picture is answered with whatever the job failed with.
+        follow(
+            tracking.result, fetch, "result", "prefer", "if-none-match", end="/result", fails=None
+        ),
+        follow(tracking.remove, forget, "removal", method="DELETE"),
     ]
-    removing = Path(
-        method="DELETE",
-        path="/requests/{request_id}",
-        endpoint=gate.guard_waiting(tracking.remove),
-        summary="Cancel a request, or forget one that is over",
-        answer="removal",
-        fails=(UnknownRequestError,),
-    )
-    return [*paths, removing]
 
 
 def openai_paths(gate: Gate, edits: Edits, lookup: Lookup) -> list[Path]:

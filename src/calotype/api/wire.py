@@ -1,18 +1,16 @@
 """From an HTTP request to an ``ImageRequest``: bodies and headers as the wire contract has them."""
 
-import asyncio
 from collections.abc import Mapping
 
 from starlette.types import Receive
 
-from calotype.api.body import read_body, read_payload
+from calotype.api.body import arriving, read_body, read_payload
 from calotype.api.exchange import Exchange
 from calotype.api.header import read_wishes
 from calotype.api.negotiation import accepted_formats
 from calotype.domain.chain import Chain
 from calotype.domain.hooks import Hooks
 from calotype.domain.request import ImageFormat, ImageRequest
-from calotype.errors import DeadlineExceededError
 from calotype.settings import Settings
 
 
@@ -46,11 +44,8 @@ async def read_request(
         ClientGoneError: its client left before that.
     """
     wishes = read_wishes(exchange.headers, settings, is_job=is_job)
-    try:
-        async with asyncio.timeout(wishes.body_s):
-            body = await read_body(receive, exchange.headers, settings.max_upload_bytes)
-    except TimeoutError:
-        raise DeadlineExceededError("the deadline passed before the body was here") from None
+    async with arriving(wishes.body_s):
+        body = await read_body(receive, exchange.headers, settings.max_upload_bytes)
     exchange.received(len(body))
     images = {p.name for model in chain.models for p in model.params if p.type == "image"}
     payload = await read_payload(body, images, chain.addresses, strict=wishes.strict)

@@ -25,11 +25,14 @@ class Lab:
     def __init__(self, cleanup_steps: int = 0) -> None:
         self.flight = SingleFlight[int](retry_on=(DeadlineExceededError,))
         self.begun: list[asyncio.Future[int]] = []
+        self.hooks: list[Hooks] = []
+        """Of the computations; what happens to them is told to all who wait."""
         self.running = 0
         self._cleanup_steps = cleanup_steps
 
     async def compute(self, hooks: Hooks) -> int:
         self.running += 1
+        self.hooks.append(hooks)
         self.begun.append(asyncio.get_running_loop().create_future())
         try:
             return await self.begun[-1]
@@ -43,8 +46,8 @@ class Lab:
     def open(self) -> list[asyncio.Future[int]]:
         return [future for future in self.begun if not future.done()]
 
-    def call(self, key: str = "k") -> Waiter:
-        return asyncio.create_task(self.flight.run(key, self.compute, Hooks()))
+    def call(self, key: str = "k", hooks: Hooks | None = None) -> Waiter:
+        return asyncio.create_task(self.flight.run(key, self.compute, hooks or Hooks()))
 
 
 async def settle() -> None:
@@ -310,26 +313,17 @@ class Ears:
 
 
 async def test_all_who_wait_are_told_what_happens() -> None:
-    told: list[Hooks] = []
-    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def compute(hooks: Hooks) -> int:
-        told.append(hooks)
-        return await end
-
-    flight, first, late, leaver = SingleFlight[int](), Ears(), Ears(), Ears()
-    callers = [asyncio.create_task(flight.run("k", compute, first.hooks))]
+    lab, first, late, leaver = Lab(), Ears(), Ears(), Ears()
+    callers = [lab.call(hooks=first.hooks)]
     await settle()
-    told[0].happened(Started())
-    told[0].report(1, 3)
-    callers += [
-        asyncio.create_task(flight.run("k", compute, ears.hooks)) for ears in (late, leaver)
-    ]
+    lab.hooks[0].happened(Started())
+    lab.hooks[0].report(1, 3)
+    callers += [lab.call(hooks=ears.hooks) for ears in (late, leaver)]
     await settle()
     callers[2].cancel()
     await settle()
-    told[0].report(2, 3)
-    end.set_result(7)
+    lab.hooks[0].report(2, 3)
+    lab.begun[0].set_result(7)
     assert await asyncio.gather(*callers[:2]) == [(7, False), (7, True)]
     assert first.heard == [Started(), Progress(1, 3), Progress(2, 3)]
     assert late.heard == [Progress(1, 3), Progress(2, 3)]
@@ -338,40 +332,26 @@ async def test_all_who_wait_are_told_what_happens() -> None:
 
 
 async def test_who_comes_after_a_preview_is_told_how_far_it_is() -> None:
-    told: list[Hooks] = []
-    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def compute(hooks: Hooks) -> int:
-        told.append(hooks)
-        return await end
-
-    flight, first, late = SingleFlight[int](), Ears(), Ears()
-    callers = [asyncio.create_task(flight.run("k", compute, first.hooks))]
+    lab, first, late = Lab(), Ears(), Ears()
+    callers = [lab.call(hooks=first.hooks)]
     await settle()
-    told[0].report(1, 3)
-    told[0].happened(Preview(b"png"))
-    callers.append(asyncio.create_task(flight.run("k", compute, late.hooks)))
+    lab.hooks[0].report(1, 3)
+    lab.hooks[0].happened(Preview(b"png"))
+    callers.append(lab.call(hooks=late.hooks))
     await settle()
-    end.set_result(7)
+    lab.begun[0].set_result(7)
     await asyncio.gather(*callers)
     assert first.heard == [Progress(1, 3), Preview(b"png")]
     assert late.heard == [Progress(1, 3)], "a preview says nothing of the state"
 
 
 async def test_who_leaves_does_not_stop_what_others_wait_for() -> None:
-    told: list[Hooks] = []
-    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def compute(hooks: Hooks) -> int:
-        told.append(hooks)
-        return await end
-
-    flight, first, second = SingleFlight[int](), Ears(), Ears()
-    callers = [asyncio.create_task(flight.run("k", compute, e.hooks)) for e in (first, second)]
+    lab, first, second = Lab(), Ears(), Ears()
+    callers = [lab.call(hooks=e.hooks) for e in (first, second)]
     await settle()
     first.hooks.cancel()
     callers[0].cancel()
     await settle()
-    assert not told[0].cancelled
-    end.set_result(7)
+    assert not lab.hooks[0].cancelled
+    lab.begun[0].set_result(7)
     assert await callers[1] == (7, True)
