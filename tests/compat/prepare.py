@@ -1,4 +1,4 @@
-"""Install what tests run beside Python's packages: old clients, JavaScript, a browser.
+"""Install what tests run beside Python's packages: old clients, JavaScript, a browser, valgrind.
 
 Run once by `make test`; does nothing when all is there.
 """
@@ -50,6 +50,19 @@ def chromium() -> str:
     return next(path for path in map(shutil.which, names) if path)
 
 
+def valgrind() -> str | None:
+    """Return the path of valgrind, installing Debian's if need be; None where that fails.
+
+    What it is for, `tests/guard`, skips without it.
+    """
+    if shutil.which("valgrind") is None and shutil.which("apt-get") is not None:
+        try:
+            _install("valgrind")
+        except subprocess.CalledProcessError as error:
+            sys.stderr.write(f"no valgrind, so instructions are not counted: {error}\n")
+    return shutil.which("valgrind")
+
+
 def _install(*packages: str) -> None:
     """Install packages of Debian's."""
     subprocess.run(["apt-get", "update", "--quiet"], check=True)
@@ -74,3 +87,4 @@ if __name__ == "__main__":
     old_hub()
     node_client()
     chromium()
+    valgrind()
