@@ -4,9 +4,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from calotype.local import Calotype, Picture
+    from calotype.local import Calotype
+    from calotype.picture import Picture, SavedPicture
 
-__all__ = ["Calotype", "Picture", "__version__"]
+__all__ = ["Calotype", "Picture", "SavedPicture", "__version__"]
 
 __version__: str
 """Version of the installed package."""
@@ -17,5 +18,6 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("calotype")
     if name in __all__:
-        return getattr(importlib.import_module("calotype.local"), name)
+        module = "calotype.local" if name == "Calotype" else "calotype.picture"
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,6 +35,7 @@ from calotype.execution.thread import ThreadWorker
 from calotype.execution.worker import Worker
 from calotype.pipeline import Pipeline
 from calotype.settings import Settings
+from calotype.strips import Strips
 
 TOKENS_FILE = "tokens.sqlite"
 MAX_BATCH_JOBS = 8
@@ -53,6 +54,7 @@ class Services:
     catalog: Catalog
     pipeline: Pipeline
     pool: Pool
+    strips: Strips
 
     async def start(self) -> None:
         """Load what the settings say, before the first request.
@@ -127,15 +129,22 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
         ),
         keep_metadata=settings.keep_metadata,
     )
+    adapters = settings.loras_path
     pipeline = Pipeline(
         catalog=catalog,
         cache=_cache(settings),
         runner=pool,
         codec=codec,
         kind=_kind(settings),
-        stamp=lambda stage: adapters_stamp(settings.loras_path, stage.values),
+        stamp=lambda stage: adapters_stamp(adapters, stage.values),
     )
-    return Services(settings=settings, catalog=catalog, pipeline=pipeline, pool=pool)
+    return Services(
+        settings=settings,
+        catalog=catalog,
+        pipeline=pipeline,
+        pool=pool,
+        strips=Strips(pipeline=pipeline),
+    )
 
 
 def create_server(services: Services) -> Starlette:

@@ -1,7 +1,10 @@
 """Files that nobody ever sees half written."""
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 NAME_CHARS = 100
 """Of the file's name that its partial file carries: names have a longest length."""
@@ -13,10 +16,23 @@ def write_atomically(path: Path, body: bytes) -> None:
     Raises:
         OSError: the folder is missing, full or write-protected.
     """
+    with replacing(path) as stream:
+        stream.write(body)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the place of another once the ``with`` block is through.
+
+    Leaving it by an error leaves everything as it was.
+
+    Raises:
+        OSError: the folder is missing, full or write-protected.
+    """
     partial = path.with_name(f".{path.name[:NAME_CHARS]}.partial-{secrets.token_hex(4)}")
     try:
         with partial.open("xb") as stream:
-            stream.write(body)
+            yield stream
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

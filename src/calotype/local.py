@@ -13,24 +13,20 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from calotype.assembly import Services, assemble
-from calotype.atomic import write_atomically
 from calotype.catalog.scan import describe_file
-from calotype.codec.decode import decode, probe
 from calotype.codec.source import Source, encoded, with_files
 from calotype.domain.chain import Chain
 from calotype.domain.hooks import Hooks
-from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import FORMATS, ImageFormat, ImageRequest, ParamValue
-from calotype.errors import InvalidParameterError, ShuttingDownError
+from calotype.domain.request import ImageRequest
+from calotype.errors import ShuttingDownError
+from calotype.picture import Picture, SavedPicture, parse_format
 from calotype.settings import load_settings
 
 LOCAL: Mapping[str, object] = {
@@ -46,48 +42,8 @@ LOCAL: Mapping[str, object] = {
 }
 """What differs from a server, whose limits guard it against strangers."""
 
-_ANY_SIZE = 2**62
 _CLOSED = "this Calotype is closed"
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A finished picture, and how it was made."""
-
-    body: bytes
-    """The encoded file."""
-    format: ImageFormat
-    applied: Mapping[str, ParamValue | Mapping[str, ParamValue]]
-    """Every parameter that was really used, defaults filled in; of a chain, by its stages."""
-    warnings: tuple[str, ...]
-    """What was ignored or changed, one sentence each."""
-    seed: int | None
-    """What random draws started from; None where nothing is drawn."""
-    model_id: str
-    inference_s: float
-
-    @property
-    def size(self) -> Size:
-        """Rows and columns, read from the file's header."""
-        return probe(self.body, _ANY_SIZE).size
-
-    @property
-    def pixels(self) -> NDArray[np.uint8]:
-        """The picture decoded anew: (h, w, 3) RGB or, with transparency, (h, w, 4) RGBA uint8."""
-        image = decode(self.body, _ANY_SIZE).image
-        return image.pixels if image.alpha is None else np.dstack((image.pixels, image.alpha))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all.
-
-        Args:
-            path: its suffix is not looked at: name the format when you call ``run``.
-
-        Raises:
-            OSError: the folder is missing, full or write-protected.
-        """
-        write_atomically(Path(path), self.body)
 
 
 class Calotype:
@@ -158,26 +114,52 @@ class Calotype:
         strict: bool = False,
     ) -> Picture:
         """Do what ``run`` does, with the parameters in a mapping: their names may be any."""
-        hooks = Hooks(on_progress)
-        request = ImageRequest(
-            model_id=model,
-            upload=encoded(image, "image"),
-            parameters=self._parameters(model, parameters),
-            formats=(parse_format(format),) if format else (),
-            use_cache=False,
-            wait_for_model=True,
-            strict=strict,
-            hooks=hooks,
-        )
-        response = self._wait(self._services.pipeline.run(request), hooks)
-        return Picture(
-            body=response.body,
-            format=response.format,
-            applied=response.applied,
-            warnings=tuple(text.partition("; ")[2] or text for text in response.warnings),
-            seed=response.seed,
-            model_id=response.model.id,
-            inference_s=response.inference_s,
+        request = self._request(model, parameters, format, on_progress, strict=strict)
+        return self._run(replace(request, upload=encoded(image, "image")))
+
+    def run_file(
+        self,
+        model: str,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        parameters: Mapping[str, object] = MappingProxyType({}),
+        *,
+        format: str | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        strict: bool = False,
+    ) -> SavedPicture:
+        """Run a file's picture and write the result to another, whole or not at all.
+
+        Of pictures that are huge, only a few rows are in memory, where model and formats allow it.
+
+        Args:
+            model: as in ``run``; so are the parameters, and the errors.
+            source: the picture.
+            target: what is written; folders that are missing are made.
+            parameters: the model's.
+            format: png, jpeg or webp; default by the target's suffix.
+            on_progress: as in ``run``.
+            strict: as in ``run``.
+
+        Raises:
+            InvalidParameterError: the suffix names no format that is written.
+        """
+        path = Path(target)
+        said = format or path.suffix or "no suffix"
+        request = self._request(model, parameters, said, on_progress, strict=strict)
+        written = self._wait(self._services.strips.run(request, Path(source), path), request.hooks)
+        if written is None:
+            request = replace(request, upload=encoded(Path(source), "image"))
+            return self._run(request).saved(path)
+        return SavedPicture(
+            path=path,
+            size=written.size,
+            format=written.format,
+            applied=written.stage.values,
+            warnings=_sentences(written.warnings),
+            seed=None,
+            model_id=written.stage.model.id,
+            inference_s=written.inference_s,
         )
 
     def load(self, model: str) -> None:
@@ -230,6 +212,40 @@ class Calotype:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _request(
+        self,
+        model: str,
+        parameters: Mapping[str, object],
+        format: str | None,
+        on_progress: Callable[[int, int], None] | None,
+        *,
+        strict: bool,
+    ) -> ImageRequest:
+        """Make a request without its picture."""
+        return ImageRequest(
+            model_id=model,
+            upload=b"",
+            parameters=self._parameters(model, parameters),
+            formats=(parse_format(format),) if format else (),
+            use_cache=False,
+            wait_for_model=True,
+            strict=strict,
+            hooks=Hooks(on_progress),
+        )
+
+    def _run(self, request: ImageRequest) -> Picture:
+        """Send a request through the pipeline."""
+        response = self._wait(self._services.pipeline.run(request), request.hooks)
+        return Picture(
+            body=response.body,
+            format=response.format,
+            applied=response.applied,
+            warnings=_sentences(response.warnings),
+            seed=response.seed,
+            model_id=response.model.id,
+            inference_s=response.inference_s,
+        )
+
     def _parameters(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
         """Turn image parameters into bytes."""
         chain = self.chain(model)
@@ -257,16 +273,9 @@ class Calotype:
             raise
 
 
-def parse_format(text: str) -> ImageFormat:
-    """Read the name of a format; ``jpg`` is one of JPEG's.
-
-    Raises:
-        InvalidParameterError: not one that is written.
-    """
-    name = text.strip().lower().removeprefix(".").replace("jpg", "jpeg")
-    if name not in FORMATS:
-        raise InvalidParameterError(f"format must be one of {', '.join(FORMATS)}, got {text!r}")
-    return name
+def _sentences(warnings: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out of what kind each warning is, which only programs read."""
+    return tuple(text.partition("; ")[2] or text for text in warnings)
 
 
 def _end(services: Services, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

@@ -14,7 +14,6 @@ from calotype.codec.service import Codec, Made, Upload
 from calotype.domain.deadline import on_loop
 from calotype.domain.hooks import Hooks
 from calotype.domain.model import ModelSpec, ModelStatus
-from calotype.domain.params import canonical
 from calotype.domain.plan import plan_stages
 from calotype.domain.request import CacheStatus, ImageRequest, ImageResponse, Job, Outcome, Stage
 from calotype.domain.seed import choose_seed, seeded
@@ -78,10 +77,10 @@ class Pipeline:
         started_s, chain = time.monotonic(), self.catalog.chain(request.model_id)
         plan = plan_stages(chain, request.parameters, strict=request.strict)
         formats = self.codec.choose_formats(request.upload, request.formats, plan.last.values)
-        request = replace(request, formats=formats)
-        parameters = ",".join(canonical(stage.values) for stage in plan.stages)
+        if formats != request.formats:
+            request = replace(request, formats=formats)
         kind = " ".join((",".join(formats), self.kind, *map(self.stamp, plan.stages)))
-        key = await name_answer(request.upload, chain.spec, parameters, kind)
+        key = await name_answer(request.upload, chain.spec, plan.text, kind)
         outcome: Outcome | None = None
         status: CacheStatus = "hit"
         entry = await self.cache.get(key) if request.use_cache else None

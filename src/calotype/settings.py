@@ -81,7 +81,7 @@ class Settings:
     webp_quality: int = _knob(
         90, "quality of WebP answers; 100 is lossless", minimum=1, maximum=100
     )
-    png_effort: int = _knob(3, "zlib level of PNG answers, 0 fast .. 9 small", minimum=0, maximum=9)
+    png_effort: int = _knob(4, "zlib level of PNG answers, 0 fast .. 9 small", minimum=0, maximum=9)
     keep_metadata: bool = _knob(False, "copy EXIF, XMP and IPTC of the input to the answer")
     isolation: str = _knob(
         "process",

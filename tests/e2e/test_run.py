@@ -109,3 +109,23 @@ def test_a_pipe(env: dict[str, str], pictures: Path) -> None:
     )
     assert result.stdout.startswith(b"\x89PNG")
     assert result.stderr == b""
+
+
+def test_an_interrupt_leaves_nothing_of_a_huge_picture(env: dict[str, str], tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jpg", tmp_path / "out"
+    Image.new("RGB", (20_000, 3_300), "teal").save(source)
+    target = out / "a.png"
+    arguments = [*COMMAND, "run", "test/slow", str(source), "-o", str(target), "--no-progress"]
+    with start(arguments, env) as process:
+        deadline_s = time.monotonic() + 60
+        while not list(out.glob(".a.png.partial-*")) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert list(out.iterdir()), "it is not written as it is made"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "interrupted: 0 of 1 done; the same command goes on from there\n"
+    assert not list(out.iterdir())
+    subprocess.run([*arguments, "--format", "png"], env=env, check=True, capture_output=True)
+    with Image.open(target) as image:
+        assert image.size == (20_000, 3_300)

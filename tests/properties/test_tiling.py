@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calotype.backends.tiling import Grid, count_tiles, run_tiled, spans
+from calotype.backends.tiling import run_tiled
 from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Pixels
+from calotype.domain.tiling import Grid, Joiner, count_tiles, rounded_up, spans
 
 
 @st.composite
@@ -105,3 +106,25 @@ def test_cancel_stops_before_the_next_tile() -> None:
     with pytest.raises(JobCancelledError):
         run_tiled(picture(100, 100), grid, 1, run_tile, hooks)
     assert len(runs) == 3
+
+
+@settings(deadline=None)
+@given(st.integers(1, 90), st.integers(1, 60), grids(), st.integers(1, 3))
+def test_strips_one_by_one_make_the_picture_that_all_make_together(
+    height: int, width: int, grid: Grid, scale: int
+) -> None:
+    """Each tile gets other levels at each of its places, so that every seam shows."""
+    pixels = picture(height, width)
+    side = grid.tile_px * scale
+    uneven = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+    def run_tile(tile: Pixels) -> Pixels:
+        return repeated(tile, scale) ^ uneven
+
+    whole = run_tiled(pixels, grid, scale, run_tile, Hooks())
+    rows = spans(rounded_up(height, grid), grid)
+    joiner, parts = Joiner(rows, height, scale), []
+    for row in rows:
+        part = pixels[row.start : row.start + grid.tile_px]
+        parts.append(joiner.add(run_tiled(part, grid, scale, run_tile, Hooks())))
+    assert np.array_equal(np.concatenate(parts), whole)

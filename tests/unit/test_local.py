@@ -311,7 +311,7 @@ def test_a_saved_file_can_be_read_by_others(tmp_path: Path) -> None:
 
 
 def test_what_the_package_exports() -> None:
-    assert calotype.__all__ == ["Calotype", "Picture", "__version__"]
+    assert calotype.__all__ == ["Calotype", "Picture", "SavedPicture", "__version__"]
     assert calotype.__version__.count(".") == 2
     assert calotype.Picture is Picture
     with pytest.raises(AttributeError, match="no attribute 'colour'"):

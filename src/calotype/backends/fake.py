@@ -11,9 +11,7 @@ small, at every step.
 
 import os
 import signal
-import struct
 import time
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +19,11 @@ import numpy as np
 
 from calotype.backends.base import Backend, Batching, Machine, ReadWeights
 from calotype.domain.event import Preview
-from calotype.domain.image import Image, Pixels
+from calotype.domain.image import Image
 from calotype.domain.model import Device, ModelSpec
+from calotype.domain.png import PngWriter
 from calotype.domain.request import Job, step_together
+from calotype.domain.tiling import TILE
 from calotype.errors import BadOutputError, MissingWeightsError, OutOfMemoryError
 
 HANG_S = 3600.0
@@ -57,6 +57,9 @@ class FakeBackend:
 
     def run(self, jobs: Sequence[Job]) -> list[Image]:
         """Sleep step by step, then answer or fail as told."""
+        for job in jobs:
+            if job.is_strip:
+                job.hooks.tell(TILE, str(self._spec.tile))
         used = np.ones(int(self._spec.options.get("run_bytes", 0)) >> jobs[0].shrink, np.uint8)
         step_together(jobs, 0, self._steps)
         for done in range(self._steps):
@@ -73,7 +76,9 @@ class FakeBackend:
         for job in jobs:
             if self._spec.options.get("previews") and not job.hooks.cancelled:
                 every = -(-max(job.image.pixels.shape) // PREVIEW_PX)
-                job.hooks.happened(Preview(_png(job.image.pixels[::every, ::every])))
+                small = Image(job.image.pixels[::every, ::every])
+                png = PngWriter(small.size, effort=6)
+                job.hooks.happened(Preview(png.head() + png.rows(small.pixels) + png.end()))
 
     def _is_bad(self, jobs: Sequence[Job]) -> bool:
         bad = self._spec.options.get("bad")
@@ -84,21 +89,6 @@ class FakeBackend:
         if self._scale > 1:
             pixels = pixels.repeat(self._scale, axis=0).repeat(self._scale, axis=1)
         return Image(255 - pixels if job.params.get("invert") else pixels)
-
-
-def _png(pixels: Pixels) -> bytes:
-    """Write (h, w, 3) pixels as a file.
-
-    Source: Portable Network Graphics, third edition, W3C 2025, section 11.
-    """
-    h, w, _ = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    head = struct.pack("!IIBBBBB", w, h, 8, 2, 0, 0, 0)
-    file = b"\x89PNG\r\n\x1a\n"
-    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
-        file += struct.pack("!I", len(data)) + kind + data
-        file += struct.pack("!I", zlib.crc32(kind + data))
-    return file
 
 
 def _fail(how: str, shrink: int) -> None:

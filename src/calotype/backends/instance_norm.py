@@ -17,10 +17,11 @@ from openvino import opset13 as op
 
 from calotype.backends.network import with_uint8
 from calotype.backends.openvino import Engine
-from calotype.backends.tiling import Grid, run_tiled
+from calotype.backends.tiling import run_tiled
 from calotype.domain.hooks import Hooks
 from calotype.domain.image import RGB, Pixels
 from calotype.domain.model import ModelSpec
+from calotype.domain.tiling import Grid
 
 Read = Callable[[], ov.Model]
 Vector = NDArray[np.float32]
@@ -38,10 +39,20 @@ class NormalisedNetwork:
         engine: compiles.
         read: reads the network; its first input is the picture, the other the style vector.
         channels_last: layout of the picture in the network.
+        exact: compute in f32 whatever the machine's precision is.
     """
 
-    def __init__(self, spec: ModelSpec, engine: Engine, read: Read, *, channels_last: bool) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        engine: Engine,
+        read: Read,
+        *,
+        channels_last: bool,
+        exact: bool = False,
+    ) -> None:
         self._spec, self._engine, self._read, self._last = spec, engine, read, channels_last
+        self._exact = exact
         self.whole_pixels = int(spec.options.get("whole_pixels", DEFAULT_WHOLE_PIXELS))
         self._grid = Grid(
             tile_px=spec.tile, overlap_px=spec.overlap, blend_px=spec.blend, align_px=spec.align
@@ -81,7 +92,8 @@ class NormalisedNetwork:
 
     def _compile(self, form: str, build: Callable[[], ov.Model]) -> ov.InferRequest:
         identity = f"{form}\0{self._spec.revision}\0{self._spec.tile}"
-        compiled = self._engine.compile(f"{self._spec.id} ({form})", identity, build)
+        name = f"{self._spec.id} ({form})"
+        compiled = self._engine.compile(name, identity, build, exact=self._exact)
         return compiled.create_infer_request()
 
     def _build_whole(self) -> ov.Model:

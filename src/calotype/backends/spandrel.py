@@ -29,10 +29,11 @@ from calotype.backends.checkpoint.window import (
     window_of,
 )
 from calotype.backends.ladder import MIN_TILE_PX, Ladder
-from calotype.backends.tiling import Grid, check_result, count_tiles, run_tiled
+from calotype.backends.tiling import run_tiled
 from calotype.domain.image import Image, Pixels, Size
 from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job
+from calotype.domain.tiling import Grid, check_result, count_tiles
 from calotype.errors import InvalidCatalogError, MissingWeightsError
 
 ROLE = "checkpoint"
@@ -85,7 +86,7 @@ class SpandrelBackend:
         self._whole_pixels = whole_pixels(found, spec)
         multiple_px = math.lcm(self._rule.multiple_px, spec.align)
         least_px = max(MIN_TILE_PX, self._rule.minimum_px)
-        self._ladder = Ladder(self._window.tile_px, multiple_px, least_px)
+        self._ladder = Ladder(self._window.tile_px, self.grid, multiple_px, least_px)
         self.shrinks = MASK_SHRINKS if self._is_masked else self._ladder.shrinks
 
     @property

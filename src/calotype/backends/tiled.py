@@ -5,6 +5,7 @@ The picture is cut into tiles of the one shape that the network was compiled for
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import openvino as ov
 
@@ -12,13 +13,17 @@ from calotype.backends.base import Machine, ReadWeights
 from calotype.backends.ladder import Ladder
 from calotype.backends.network import fix_tile, read_ncnn_network, read_onnx, with_uint8
 from calotype.backends.openvino import Engine
-from calotype.backends.tiling import Grid, check_result, run_tiled
+from calotype.backends.tiling import run_tiled
 from calotype.domain.image import Image, Pixels
 from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job
+from calotype.domain.tiling import TILE, check_result, grid_of
 from calotype.errors import MissingWeightsError
 
 logger = logging.getLogger(__name__)
+
+MAX_NETWORKS = 3
+"""Compiled at a time, of all scales and tiles: each may take half a gigabyte."""
 
 
 def load(spec: ModelSpec, read_weights: ReadWeights, machine: Machine) -> "TiledBackend":
@@ -60,13 +65,7 @@ class Network:
             raise MissingWeightsError(
                 f"{name}: makes {out_w}x{out_h} of {tile_w}x{tile_h}; expected a whole multiple"
             )
-        overlap = min(spec.overlap, tile_h // 2)
-        self.grid = Grid(
-            tile_px=tile_h,
-            overlap_px=overlap,
-            blend_px=min(spec.blend, overlap),
-            align_px=spec.align if tile_h % spec.align == 0 else 1,
-        )
+        self.grid = grid_of(spec, tile_h)
 
     def run(self, tile: Pixels) -> Pixels:
         """Run (th, tw, 3) uint8 -> (th * s, tw * s, 3) uint8."""
@@ -92,7 +91,7 @@ class TiledBackend:
         self._spec, self._read, self._engine = spec, read_weights, engine
         self._max_output_pixels = max_output_pixels
         self._networks: dict[tuple[int, int], Network] = {}
-        self._ladder = Ladder(spec.tile, spec.align)
+        self._ladder = Ladder(spec.tile, partial(grid_of, spec), spec.align)
         offered = spec.param("scale")
         self.default_scale = int(offered.default or 0) if offered else 0
         self.shrinks = self._ladder.shrinks
@@ -110,10 +109,13 @@ class TiledBackend:
     def network(self, scale: int, tile_px: int) -> Network:
         """Return the network for a scale (0: the only one), compiled at its first use."""
         key = (scale, tile_px)
-        if key not in self._networks:
+        if (network := self._networks.pop(key, None)) is None:
+            while len(self._networks) >= MAX_NETWORKS:
+                del self._networks[next(iter(self._networks))]  # used longest ago
             variant = f"@{scale}" if scale else ""
-            self._networks[key] = Network(self._spec, variant, tile_px, self._read, self._engine)
-        return self._networks[key]
+            network = Network(self._spec, variant, tile_px, self._read, self._engine)
+        self._networks[key] = network
+        return network
 
     def run(self, jobs: Sequence[Job]) -> list[Image]:
         """Run each picture through its network, tile by tile."""
@@ -124,12 +126,16 @@ class TiledBackend:
         scale = asked if isinstance(asked, int) else self.default_scale
         network = self._network_for(job, scale)
         check_result(job.image.size.times(network.scale), self._max_output_pixels)
+        if job.is_strip:
+            job.hooks.tell(TILE, str(network.grid.tile_px))
         pixels = run_tiled(job.image.pixels, network.grid, network.scale, network.run, job.hooks)
         return Image(pixels)
 
     def _network_for(self, job: Job, scale: int) -> Network:
-        """Return the network for the tile, or for a smaller one where that is better."""
-        tile = self._ladder.choose(job.image.size, job.shrink)
+        """Return the network for the tile, or for another one where that is better."""
+        # A strip is part of a picture that has many tiles.
+        fixed = job.is_strip and not job.shrink
+        tile = self._spec.tile if fixed else self._ladder.choose(job.image.size, job.shrink)
         if tile != self._spec.tile:
             try:
                 network = self.network(scale, tile)

@@ -5,8 +5,8 @@ import contextlib
 import hashlib
 import logging
 import os
+import secrets
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 
 _SUFFIX = ".calo"
 _TEMP_PREFIX, _TEMP_SUFFIX = ".calotype-", ".tmp"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _TEMP_AGE_NS = 600 * 10**9
 """A temporary file this old belongs to no writer that still lives."""
 _KEEP = 0.9
@@ -85,37 +86,44 @@ class DiskCache:
             return
         try:
             temp = self._write_temp(parts)
-            try:
-                self._place(temp, path, size)
-            finally:
-                temp.unlink(missing_ok=True)
+            if not self._place(temp, path, size):
+                Path(temp).unlink()
         except OSError as exc:
             self._report(exc)
 
-    def _write_temp(self, parts: tuple[bytes, bytes]) -> Path:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # mkstemp makes the file with mode 0600, and os.replace keeps it.
-        handle, name = tempfile.mkstemp(_TEMP_SUFFIX, _TEMP_PREFIX, self._folder)
-        temp = Path(name)
+    def _write_temp(self, parts: tuple[bytes, bytes]) -> str:
+        """Write a temporary file of mode 0600, which it keeps when it gets its name.
+
+        With few system calls: around each the event loop's thread and this one wait for another.
+        """
+        temp = f"{self._folder}/{_TEMP_PREFIX}{secrets.token_hex(8)}{_TEMP_SUFFIX}"
         try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.writelines(parts)
+            handle = os.open(temp, _NEW_FILE, 0o600)
+        except FileNotFoundError:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(temp, _NEW_FILE, 0o600)
+        try:
+            try:
+                _write_all(handle, parts)
+            finally:
+                os.close(handle)
             self._touch(temp)
         except BaseException:
-            temp.unlink(missing_ok=True)
+            Path(temp).unlink()
             raise
         return temp
 
-    def _place(self, temp: Path, path: Path, size: int) -> None:
-        """Move a finished file to its name, atomically, once there is room for it."""
+    def _place(self, temp: str, path: Path, size: int) -> bool:
+        """Move a finished file to its name, atomically, if there is room for it."""
         with self._lock:
             used = self._make_room(size)
             if used + size > self._max_bytes:
-                return  # what fills the folder cannot be deleted
+                return False  # what fills the folder cannot be deleted
             replaced = _size_bytes(path)
-            temp.replace(path)
+            Path(temp).replace(path)
             self._used_bytes = used + size - replaced
             self._unscanned_bytes += size
+            return True
 
     def _make_room(self, size: int) -> int:
         """Evict if need be; return the bytes in use."""
@@ -169,9 +177,9 @@ class DiskCache:
             return False
         return True
 
-    def _touch(self, path: Path) -> None:
+    def _touch(self, file: Path | str) -> None:
         now_ns = self._clock_ns()
-        os.utime(path, ns=(now_ns, now_ns))
+        os.utime(file, ns=(now_ns, now_ns))
 
     def _path(self, key: str) -> Path:
         # Hashed whatever the key is, so that no key can name a file elsewhere.
@@ -206,7 +214,12 @@ class TieredCache:
         return entry
 
     async def put(self, key: str, entry: Entry) -> None:
-        """Store an entry in the first, and begin to store it in the second: nobody waits for it."""
+        """Store an entry in the first, and begin to store it in the second: nobody waits for it.
+
+        What was made anew and came out the same is not written again.
+        """
+        if await self._first.get(key) == entry:
+            return
         await self._first.put(key, entry)
         task = asyncio.create_task(self._second.put(key, entry), name="cache-write")
         self._writes.add(task)
@@ -216,6 +229,13 @@ class TieredCache:
         """Wait for what is being stored."""
         if self._writes:
             await asyncio.wait(self._writes)
+
+
+def _write_all(handle: int, parts: tuple[bytes, ...]) -> None:
+    for part in parts:
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
 
 
 def _size_bytes(path: Path) -> int:

@@ -4,7 +4,7 @@ import errno
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,11 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from calotype.atomic import write_atomically
 from calotype.cli.plan import Errand
-from calotype.domain.request import ImageFormat
 from calotype.domain.text import show_value
 from calotype.errors import BackendError, RequestError
-from calotype.local import Picture
-
-Make = Callable[[bytes, ImageFormat | None], Picture]
-"""An encoded picture, the format wanted or None for its own -> the result."""
+from calotype.local import Calotype
+from calotype.picture import Picture, SavedPicture
 
 HOPELESS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What the next picture would meet too."""
@@ -105,26 +101,78 @@ class Screen:
             bar.close()
 
 
-def run_all(make: Make, errands: list[Errand], screen: Screen, report: Report) -> None:
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where one picture after the other is run."""
+
+    local: Calotype
+    model: str
+    parameters: Mapping[str, object]
+    screen: Screen
+
+    def run(self, errand: Errand) -> None:
+        """Read, run and write one picture.
+
+        Raises:
+            RequestError: the picture is wrong.
+            BackendError: the model failed.
+            OSError: a file can't be read or written.
+        """
+        picture: Picture | SavedPicture
+        if errand.source is None or errand.target is None:
+            picture = self._run_stream(errand)
+        else:
+            picture = self.local.run_file(
+                self.model,
+                errand.source,
+                errand.target,
+                self.parameters,
+                format=errand.format,
+                on_progress=self.screen.step,
+            )
+        for warning in picture.warnings:
+            self.screen.warn(warning)
+        if errand.target is not None:
+            details = _details(picture)
+            self.screen.say(f"{errand.source or '-'} -> {errand.target}  {details}")
+
+    def _run_stream(self, errand: Errand) -> Picture:
+        """Run a picture from standard input, or to standard output."""
+        upload = errand.source.read_bytes() if errand.source else sys.stdin.buffer.read()
+        picture = self.local.run_with(
+            self.model,
+            upload,
+            self.parameters,
+            format=errand.format,
+            on_progress=self.screen.step,
+        )
+        if errand.target is not None:
+            picture.saved(errand.target)
+        else:
+            sys.stdout.buffer.write(picture.body)
+            sys.stdout.buffer.flush()
+        return picture
+
+
+def run_all(desk: Desk, errands: list[Errand], report: Report) -> None:
     """Run every errand; a bad picture is noted and does not stop the rest.
 
     Args:
-        make: runs a picture through the model.
+        desk: where they are run; its screen is told what happens.
         errands: what is left to do.
-        screen: told what happens.
         report: counted up, so that it is right after Ctrl-C too.
 
     Raises:
         ConfigError: the model can't be loaded.
         OSError: the disk is full or can't be written.
     """
-    started_s = time.monotonic()
+    started_s, screen = time.monotonic(), desk.screen
     try:
         for errand in errands:
             name = str(errand.source) if errand.source else "standard input"
             screen.begin(name)
             try:
-                _run(make, errand, screen)
+                desk.run(errand)
                 report.done += 1
             except (RequestError, BackendError) as error:
                 report.failures.append((name, str(error)))
@@ -138,22 +186,7 @@ def run_all(make: Make, errands: list[Errand], screen: Screen, report: Report) -
         screen.close()
 
 
-def _run(make: Make, errand: Errand, screen: Screen) -> None:
-    """Read, run and write one picture."""
-    upload = errand.source.read_bytes() if errand.source else sys.stdin.buffer.read()
-    picture = make(upload, errand.format)
-    for warning in picture.warnings:
-        screen.warn(warning)
-    if errand.target is None:
-        sys.stdout.buffer.write(picture.body)
-        sys.stdout.buffer.flush()
-        return
-    errand.target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(errand.target, picture.body)
-    screen.say(f"{errand.source or '-'} -> {errand.target}  {_details(picture)}")
-
-
-def _details(picture: Picture) -> str:
+def _details(picture: Picture | SavedPicture) -> str:
     """Say what came out, and whatever repeats it."""
     seed = f", seed {picture.seed}" if picture.seed is not None else ""
     return f"{picture.size}, {picture.inference_s:.2f} s{seed}"

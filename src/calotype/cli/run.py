@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from calotype.catalog.scan import NETWORKS
-from calotype.cli.batch import Report, Screen, run_all
+from calotype.cli.batch import Desk, Report, Screen, run_all
 from calotype.cli.main import DEBUG, EXIT_INTERRUPTED
 from calotype.cli.options import FOLDERS, read_settings, setting_options
 from calotype.cli.parameters import parameter_options, read_parameters
@@ -15,7 +15,7 @@ from calotype.cli.plan import Errand, make_plan
 from calotype.domain.chain import Chain
 from calotype.domain.plan import plan_stages
 from calotype.domain.request import FORMATS, ImageFormat
-from calotype.local import LOCAL, Calotype, Picture
+from calotype.local import LOCAL, Calotype
 from calotype.observe import logs
 
 SETTINGS = (
@@ -97,14 +97,9 @@ def command(
         report = Report(len(errands), skipped=len(errands) - len(left))
         bars = sys.stderr.isatty() if progress is None else progress
 
-        def make(upload: bytes, format: ImageFormat | None) -> Picture:
-            return local.run_with(
-                chain.spec.id, upload, parameters, format=format, on_progress=screen.step
-            )
-
         try:
             screen = Screen(len(left), bars=bars and bool(left), quiet=quiet)
-            run_all(make, left, screen, report)
+            run_all(Desk(local, chain.spec.id, parameters, screen), left, report)
         except KeyboardInterrupt:
             click.echo(
                 f"interrupted: {report.done} of {len(left)} done;"
@@ -128,6 +123,8 @@ def _set_up_logs(ctx: click.Context, given: dict[str, object]) -> None:
     if not ctx.meta.get(DEBUG):
         # A failed load is logged with its traceback for a server's operator; here it is the error.
         logging.getLogger("calotype.execution").setLevel(logging.CRITICAL)
+        # What libvips warns of is an error that is told, or harmless.
+        logging.getLogger("pyvips").setLevel(logging.CRITICAL)
     logging.getLogger("calotype").debug("settings: %s", settings)
 
 

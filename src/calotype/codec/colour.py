@@ -14,6 +14,8 @@ _GRAY = ("b-w", "grey16")
 _ABSOLUTE = ("lab", "labs", "xyz", "cmyk")
 """Spaces whose samples have a scale of their own."""
 _PROFILED_FORMATS = ("uchar", "ushort")
+_SPACE = slice(16, 20)
+"""The colour space field of a profile's header: ICC.1, 7.2."""
 _MAX_SRGB_PROFILE_BYTES = 32 * 1024
 """What says sRGB is a few kilobytes; larger ones hold tables."""
 # Levels of the test cube: 18 a side, 0 and 255 among them.
@@ -65,7 +67,7 @@ def _has_own_profile(colour: VipsImage) -> bool:
     if not colour.get_typeof(_PROFILE) or colour.format not in _PROFILED_FORMATS:
         return False
     profile: bytes = colour.get(_PROFILE)
-    return profile[16:20] == _space(colour)  # ICC.1, 7.2: the header's colour space field
+    return profile[_SPACE] == _space(colour)
 
 
 def _space(colour: VipsImage) -> bytes:
@@ -81,12 +83,21 @@ def _transform(colour: VipsImage, **source: object) -> VipsImage:
     )
 
 
+def moves_nothing(profile: bytes) -> bool:
+    """Tell whether a profile moves no 8-bit RGB colour by more than one level: most don't.
+
+    Raises:
+        pyvips.Error: the profile can't be used.
+    """
+    is_small = len(profile) <= _MAX_SRGB_PROFILE_BYTES
+    return is_small and profile[_SPACE] == b"RGB " and _moves_nothing(profile)
+
+
 def _is_srgb(colour: VipsImage) -> bool:
-    """Return whether the profile moves no 8-bit colour by more than one level: most don't."""
+    """Return whether the profile of an image changes nothing."""
     if _space(colour) != b"RGB " or colour.format != "uchar":
         return False
-    profile: bytes = colour.get(_PROFILE)
-    return len(profile) <= _MAX_SRGB_PROFILE_BYTES and _moves_nothing(profile)
+    return moves_nothing(colour.get(_PROFILE))
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyvips
@@ -58,6 +59,40 @@ def upright_exif(exif: bytes) -> bytes | None:
 
     Args:
         exif: TIFF structure, with or without the ``Exif`` mark before it.
+    """
+    upright = bytearray(exif)
+    try:
+        for order, entry in _orientations(exif):
+            struct.pack_into(f"{order}HHIHH", upright, entry, _ORIENTATION_TAG, _SHORT, 1, 1, 0)
+    except (struct.error, ValueError):
+        return None
+    return bytes(upright)
+
+
+def orientation(exif: bytes) -> int | None:
+    """Return how a picture is turned, 1..8; 1 if nothing is said; None if it cannot be read.
+
+    Args:
+        exif: TIFF structure, with or without the ``Exif`` mark before it.
+    """
+    try:
+        entries = [
+            struct.unpack_from(f"{o}HHIH", exif, entry)[1:] for o, entry in _orientations(exif)
+        ]
+    except (struct.error, ValueError):
+        return None
+    if not entries:
+        return 1
+    kind, count, value = entries[0]
+    return int(value) if len(entries) == 1 and (kind, count) == (_SHORT, 1) else None
+
+
+def _orientations(exif: bytes) -> Iterator[tuple[str, int]]:
+    """Yield byte order and place of each entry that says how the picture is turned.
+
+    Raises:
+        struct.error: the block is cut off.
+        ValueError: it is none.
 
     Source:
         TIFF 6.0, section 2: header, then a directory of 12-byte entries (tag, type, count, value).
@@ -65,14 +100,9 @@ def upright_exif(exif: bytes) -> bytes | None:
     start = len(_EXIF_MARK) if exif.startswith(_EXIF_MARK) else 0
     order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
     if order is None:
-        return None
-    upright = bytearray(exif)
-    try:
-        (offset,) = struct.unpack_from(f"{order}I", upright, start + 4)
-        (count,) = struct.unpack_from(f"{order}H", upright, start + offset)
-        for entry in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
-            if struct.unpack_from(f"{order}H", upright, entry) == (_ORIENTATION_TAG,):
-                struct.pack_into(f"{order}HHIHH", upright, entry, _ORIENTATION_TAG, _SHORT, 1, 1, 0)
-    except struct.error:
-        return None
-    return bytes(upright)
+        raise ValueError("no EXIF block")
+    (offset,) = struct.unpack_from(f"{order}I", exif, start + 4)
+    (count,) = struct.unpack_from(f"{order}H", exif, start + offset)
+    for entry in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
+        if struct.unpack_from(f"{order}H", exif, entry) == (_ORIENTATION_TAG,):
+            yield order, entry

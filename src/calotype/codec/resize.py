@@ -1,12 +1,10 @@
 """To an exact size, without colour bleeding out of transparent places."""
 
-from collections.abc import Mapping
-
 import pyvips
 
 from calotype.codec.vips import VipsImage, set_up, to_array, to_vips
 from calotype.domain.image import Image, Plane, Size
-from calotype.domain.request import ParamValue
+from calotype.domain.request import Stage
 
 _OPAQUE = 255
 
@@ -74,23 +72,23 @@ def _scale(image: VipsImage, size: Size) -> VipsImage:
     )
 
 
-def finished(
-    original: Image, output: Image, values: Mapping[str, ParamValue], scale: int | None
-) -> Image:
+def finished(original: Image, output: Image, stage: Stage) -> Image:
     """Give the network's picture its alpha channel and its exact size.
 
     Args:
         original: the decoded upload, whose alpha the result gets.
         output: what the network made.
-        values: ``target_size`` is the exact size, if given; else ``scale`` beats the model's.
-        scale: size of the result / size of the input, if the model has one.
+        stage: ``target_size`` is the exact size, if given; else its scale counts, if it has one.
     """
     alpha = output.alpha
     if alpha is None and original.alpha is not None:
         alpha = resize_plane(original.alpha, output.size)
-    image = Image(output.pixels, alpha)
-    target, asked = values.get("target_size"), values.get("scale")
-    scale = asked if isinstance(asked, int) else scale
+    return resize(Image(output.pixels, alpha), final_size(original, output, stage))
+
+
+def final_size(original: Image, output: Image, stage: Stage) -> Size:
+    """Tell how large the result of a stage is to be; arguments as those of ``finished``."""
+    target, scale = stage.values.get("target_size"), stage.scale
     if isinstance(target, Size):
-        return resize(image, target)
-    return resize(image, original.size.times(scale)) if scale else image
+        return target
+    return original.size.times(scale) if scale else output.size

@@ -18,9 +18,8 @@ from calotype.codec.mask import (
     whiten_holes,
 )
 from calotype.codec.metadata import Metadata
-from calotype.codec.resize import finished
+from calotype.codec.resize import final_size, finished
 from calotype.domain.image import Image, Size
-from calotype.domain.model import ModelSpec
 from calotype.domain.request import FORMATS, ImageFormat, ParamValue, Stage
 from calotype.domain.stage import naming
 from calotype.errors import BadImageError, PayloadTooLargeError
@@ -144,14 +143,14 @@ class Codec:
         decoded = await asyncio.to_thread(
             decode, upload, self.limits.max_pixels, keep_metadata=self.keep_metadata
         )
-        fitting(formats, self._result_size(decoded.image.size, stages))
+        fitting(formats, self.result_size(decoded.image.size, stages))
         done: dict[bytes, Image] = {}  # stages may have a picture in common
         images = tuple([await self._decode_images(stage, done) for stage in stages])
         return Upload(
             image=decoded.image,
             images=images,
             metadata=decoded.metadata,
-            notes=tuple(_reductions(decoded.header)),
+            notes=tuple(reductions(decoded.header)),
         )
 
     async def prepare(
@@ -168,7 +167,7 @@ class Codec:
             InvalidParameterError: its mask is missing, or of another size than the picture.
             PayloadTooLargeError: a result has more pixels than allowed.
         """
-        self._result_size(original.size, stages)
+        self.result_size(original.size, stages)
         model, values, image = stages[0].model, stages[0].values, original
         if model.param(PARAM) is None:
             return Inputs(original=image, image=image, images=images, params=values, region=None)
@@ -204,6 +203,10 @@ class Codec:
 
     async def finish(self, stage: Stage, inputs: Inputs, pixels: Image) -> Made:
         """Lay the network's picture over what a mask keeps, and bring it to its final size."""
+        original = inputs.original
+        is_whole = inputs.region is None and (pixels.alpha is not None or original.alpha is None)
+        if is_whole and pixels.size == final_size(original, pixels, stage):
+            return Made(image=pixels)  # most often: not worth a thread
         return await asyncio.to_thread(_finish, stage, inputs, pixels)
 
     async def encode(self, made: Made, upload: Upload, formats: tuple[ImageFormat, ...]) -> Encoded:
@@ -246,18 +249,20 @@ class Codec:
         except (BadImageError, PayloadTooLargeError) as error:
             raise type(error)(f"{error} (in {name})") from error
 
-    def _result_size(self, size: Size, stages: Sequence[Stage]) -> Size:
-        """Tell what size will come out, and refuse what is too large before it is computed."""
+    def result_size(self, size: Size, stages: Sequence[Stage]) -> Size:
+        """Tell what size will come out, and refuse what is too large before it is computed.
+
+        Raises:
+            PayloadTooLargeError: a result has more pixels than allowed.
+        """
         for stage in stages:
             with naming(stage):
-                size = self._stage_size(stage.model, size, stage.values)
+                size = self._stage_size(stage, size)
         return size
 
-    def _stage_size(self, model: ModelSpec, size: Size, values: Mapping[str, ParamValue]) -> Size:
+    def _stage_size(self, stage: Stage, size: Size) -> Size:
         """Tell what size one stage makes; a model that doesn't declare its scale counts as 1."""
-        scale = values.get("scale")
-        scale = scale if isinstance(scale, int) else model.scale or 1
-        target = values.get("target_size")
+        scale, target = stage.scale or 1, stage.values.get("target_size")
         limit = self.limits.max_output_pixels
         native = size.times(scale)
         if native.pixels > limit:
@@ -274,7 +279,7 @@ class Codec:
         return target if isinstance(target, Size) else native
 
 
-def _reductions(header: Header) -> Iterator[str]:
+def reductions(header: Header) -> Iterator[str]:
     """Say what of a file was left out."""
     if header.frames > 1:
         yield f"input; only the first of {header.frames} frames is used"
@@ -286,7 +291,7 @@ def _finish(stage: Stage, inputs: Inputs, pixels: Image) -> Made:
     """As ``Codec.finish``, on this thread."""
     original, region = inputs.original, inputs.region
     whole = pixels if region is None else put_back(original, pixels, region)
-    image = finished(original, whole, stage.values, stage.model.scale)
+    image = finished(original, whole, stage)
     share = None if region is None else unchanged_share(original, image)
     return Made(
         image=image,

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 VipsImage = Any
 """A ``pyvips.Image``; the library ships no types."""
 
+VipsTarget = Any
+"""A ``pyvips.Target``: where a file is written to."""
+
 FAILURES = (pyvips.Error, UnicodeDecodeError)
 """What a libvips call raises: its error text may quote bytes of the upload that are no UTF-8."""
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from calotype.domain.chain import Chain
-from calotype.domain.params import MAX_WARNINGS, RESERVED, Notes, apply_params
+from calotype.domain.model import ModelSpec
+from calotype.domain.params import MAX_WARNINGS, RESERVED, Notes, apply_params, canonical
 from calotype.domain.request import Stage
 from calotype.domain.text import show_value
 from calotype.errors import InvalidParameterError
@@ -12,9 +14,11 @@ from calotype.errors import InvalidParameterError
 OUTPUT = "output_format"
 SIZES = frozenset({"target_size", "width", "height"})
 """The spellings of one parameter."""
+KNOWN_MODELS = 256
+"""Whose plan without parameters is kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is to run, in which order and with what."""
 
@@ -26,6 +30,11 @@ class Plan:
     def last(self) -> Stage:
         """The stage that makes the answer."""
         return self.stages[-1]
+
+    @cached_property
+    def text(self) -> str:
+        """All parameters, written so that equal ones give equal text: for cache keys."""
+        return ",".join(canonical(stage.values) for stage in self.stages)
 
 
 def plan_stages(chain: Chain, raw: Mapping[str, object], *, strict: bool = False) -> Plan:
@@ -45,9 +54,8 @@ def plan_stages(chain: Chain, raw: Mapping[str, object], *, strict: bool = False
         MalformedRequestError: an image that is not base64.
     """
     if chain.is_single:
-        applied = apply_params(chain.models[0], raw, strict=strict)
-        stage = Stage(model=chain.models[0], values=applied.values)
-        return Plan(stages=(stage,), warnings=applied.warnings)
+        model = chain.models[0]
+        return _plan_one(model, raw, strict=strict) if raw else _plan_defaults(model)
     notes = Notes(strict=strict)
     shared = {name: value for name, value in raw.items() if value is not None}
     tables = _take_tables(chain, shared)
@@ -68,6 +76,25 @@ def plan_stages(chain: Chain, raw: Mapping[str, object], *, strict: bool = False
     kept = Notes(strict=False)
     kept.count(len(warnings) - MAX_WARNINGS)
     return Plan(stages=tuple(stages), warnings=(*warnings[:MAX_WARNINGS], *kept.warnings))
+
+
+def _plan_one(model: ModelSpec, raw: Mapping[str, object], *, strict: bool) -> Plan:
+    """As ``plan_stages``, for a model alone."""
+    applied = apply_params(model, raw, strict=strict)
+    return Plan(stages=(Stage(model=model, values=applied.values),), warnings=applied.warnings)
+
+
+_defaults: dict[str, Plan] = {}
+
+
+def _plan_defaults(model: ModelSpec) -> Plan:
+    """As ``_plan_one``, for no parameters at all, which is most requests: planned once a model."""
+    plan = _defaults.get(model.id)
+    if plan is None or plan.last.model is not model:
+        if len(_defaults) >= KNOWN_MODELS:
+            _defaults.clear()
+        plan = _defaults[model.id] = _plan_one(model, {}, strict=False)
+    return plan
 
 
 def _take_tables(chain: Chain, shared: dict[str, object]) -> list[dict[str, object]]:

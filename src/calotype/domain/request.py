@@ -86,6 +86,12 @@ class Stage:
     label: str = ""
     """What it is called in a chain; empty for a model alone."""
 
+    @property
+    def scale(self) -> int | None:
+        """Size of the result / size of the input, as asked for or declared; None: neither."""
+        asked = self.values.get("scale")
+        return asked if isinstance(asked, int) else self.model.scale
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -104,6 +110,8 @@ class Job:
     """A job of the same request was let in before: this one is not refused for a full queue."""
     shrink: int = 0
     """How often the backend shall halve its tile, to need less memory."""
+    is_strip: bool = False
+    """A row of tiles of a larger picture: the backend tells, as a fact, which tile it has."""
     hooks: Hooks = field(default_factory=Hooks)
 
 

@@ -73,6 +73,7 @@ def pack_jobs(jobs: Sequence[Job], shelf: Shelf) -> tuple[Segment, Message]:
             "params": {n: v for n, v in job.params.items() if not isinstance(v, bytes)},
             "left_s": job.deadline_s - time.monotonic(),
             "shrink": job.shrink,
+            "is_strip": job.is_strip,
         }
         for job in jobs
     ]
@@ -99,6 +100,7 @@ def open_jobs(
                 images={name: read(place, segment) for name, place in told["images"].items()},
                 params=told["params"],
                 shrink=told["shrink"],
+                is_strip=told["is_strip"],
                 hooks=hooks,
             )
         )

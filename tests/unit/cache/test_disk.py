@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import errno
 import logging
 import os
@@ -174,16 +175,25 @@ async def test_writes_at_the_same_time_stay_within_the_bound(tmp_path: Path) -> 
     assert all(name.endswith(".calo") for name in names(tmp_path))
 
 
+async def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, cache, stored = os.write, make(tmp_path), entry()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, data: write(handle, data[:7]))
+        await cache.put("k", stored)
+    assert await cache.get("k") == stored
+
+
 async def test_a_full_disk_is_logged_once_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fdopen(handle: int, mode: str) -> object:
-        os.close(handle)
+    def write(handle: int, data: memoryview) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     cache = make(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fdopen", fdopen)
+        patch.setattr(os, "write", write)
         for _ in range(3):
             await cache.put("k", entry())
     assert await cache.get("k") is None
@@ -244,6 +254,24 @@ async def test_a_disk_hit_is_put_into_memory(tmp_path: Path) -> None:
     assert await memory.get("k") == stored
     files(tmp_path)[0].unlink()
     assert await cache.get("k") == stored
+
+
+async def test_the_same_answer_is_written_once(tmp_path: Path) -> None:
+    """Who goes around the cache makes it anew each time."""
+    disk = make(tmp_path)
+    cache = TieredCache(MemoryCache(100_000), disk)
+    stored = entry()
+    await cache.put("k", stored)
+    await cache.settle()
+    (first,) = files(tmp_path)
+    written = first.stat().st_ino
+    await cache.put("k", dataclasses.replace(stored))
+    await cache.settle()
+    assert files(tmp_path)[0].stat().st_ino == written
+    await cache.put("k", entry(etag="another"))
+    await cache.settle()
+    assert files(tmp_path)[0].stat().st_ino != written
+    assert await disk.get("k") == await cache.get("k") != stored
 
 
 async def test_the_tiers_both_keep_what_is_put(tmp_path: Path) -> None:

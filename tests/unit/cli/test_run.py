@@ -338,7 +338,7 @@ def test_an_interrupt_says_how_far_it_got(
 ) -> None:
     for name in ("a.png", "b.png", "c.png"):
         picture(name)
-    run, calls = Calotype.run_with, []
+    run, calls = Calotype.run_file, []
 
     def interrupted(self: Calotype, *arguments: object, **named: object) -> object:
         calls.append(1)
@@ -346,7 +346,7 @@ def test_an_interrupt_says_how_far_it_got(
             raise KeyboardInterrupt
         return run(self, *arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Calotype, "run_with", interrupted)
+    monkeypatch.setattr(Calotype, "run_file", interrupted)
     result = invoke("run", "echo", "a.png", "b.png", "c.png", "-o", "out")
     assert result.exit_code == 130
     assert "interrupted: 1 of 3 done; the same command goes on from there" in result.stderr
