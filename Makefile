@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: serve setup test check format bench clean
+.PHONY: serve setup test check format bench bench-one guard-record clean
 
 serve: $(STAMP)  ## install, then serve the embedded models on 127.0.0.1:8000
 	$(BIN)/calotype serve
@@ -26,8 +26,14 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format src tests benchmarks training
 	$(BIN)/ruff check --fix src tests benchmarks training
 
-bench: $(DEV_STAMP)  ## measure against the peers, side by side; prints ratios
+bench: $(DEV_STAMP)  ## measure against the peers, side by side, for a quarter of an hour
 	$(BIN)/python benchmarks/run.py
+
+bench-one: $(DEV_STAMP)  ## one benchmark: make bench-one NAME=page
+	$(BIN)/python benchmarks/run.py $(if $(NAME),$(NAME),$(error which one? make bench-one NAME=page))
+
+guard-record: $(DEV_STAMP)  ## count the instructions that tests/guard guards, and write them down
+	PYTHONPATH=tests $(BIN)/python -m guard.record $(ARGS)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

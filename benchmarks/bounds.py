@@ -1,7 +1,5 @@
 """What a benchmark found, beside what it promises."""
 
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -33,17 +31,6 @@ def exactly(what: str, found: object, wanted: object) -> Bound:
 def note(what: str, found: float, unit: str = "") -> Bound:
     """Return a number that nothing is promised of."""
     return Bound(what, _text(found, unit))
-
-
-def conclude(rows: Sequence[Bound]) -> None:
-    """Print all, and end this program with status 1 if a promise is broken."""
-    print("| | found | bound | |")
-    print("|---|---|---|---|")
-    for row in rows:
-        word = "" if not row.limit else "PASS" if row.holds else "FAIL"
-        print(f"| {row.what} | {row.found} | {row.limit} | {word} |")
-    if broken := [row.what for row in rows if not row.holds]:
-        sys.exit(f"broken: {'; '.join(broken)}")
 
 
 def _text(number: float, unit: str) -> str:

@@ -1,127 +1,134 @@
 """Requests a second of cached answers, beside a bare starlette route.
 
-    .venv/bin/python benchmarks/cache_hits.py [--seconds 5] [--rounds 2] [--connections 4]
+    .venv/bin/python benchmarks/cache_hits.py [--rounds 7] [--seconds 1] [--clients 4]
 
-Both servers run under uvicorn (uvloop, httptools), one at a time, as processes of their own. A
-third process sends the same picture of 100 kB over keep-alive connections. Calotype answers from
-memory, with its logs on; the bare route digests the body and returns as many bytes, which is the
-least that anything which tells uploads apart can do. The order alternates, so that whatever else
-the machine does hits both; what counts is the median of the paired ratios.
+Both servers run under uvicorn (uvloop, httptools), as processes of their own, the whole time. This
+process sends the same picture of 100 kB over keep-alive connections to one after the other.
+Calotype answers from memory, with its defaults; the bare route digests the body and returns as many
+bytes, which is the least that anything which tells uploads apart can do.
 """
 
 import argparse
-import hashlib
 import statistics
-import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-import uvicorn
 import uvloop
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
+import bounds
+import peer
 import pictures
+import report
+from contestants import CALOTYPE, CATALOG
 from http1 import post
-from load import throughput
-from server import free_port, wait_for
+from load import Load, ask_once, closed_loop
+from measure import percentile
+from processes import tree_cpu_s
+from server import clean_environment, free_port, running, serving, wait_for
 
 SIDE_PX = 185
 """A PNG of noise this wide and high takes 100 kB."""
-
-PATHS = {"calotype": "/models/echo", "bare": "/"}
-
-
-def bare_app() -> Starlette:
-    answers: dict[bytes, bytes] = {}
-
-    async def digest(request: Request) -> Response:
-        body = await request.body()
-        key = hashlib.blake2b(body, digest_size=32).digest()
-        return Response(answers.setdefault(key, body), media_type="image/png")
-
-    return Starlette(routes=[Route("/", digest, methods=["POST"])])
-
-
-def calotype_app(folder: str) -> Starlette:
-    from calotype.assembly import assemble, create_server
-    from calotype.catalog.catalog import Catalog
-    from calotype.domain.model import ModelSpec, ParamSpec
-    from calotype.observe import logs
-    from calotype.settings import Settings
-
-    logs.set_up("info", "json")
-    invert = ParamSpec(name="invert", type="boolean", help="inverts", default=False)
-    spec = ModelSpec(id="test/echo", alias="echo", backend="fake", revision="1", params=(invert,))
-    settings = Settings(
-        default_model="echo", data_dir=f"{folder}/data", cache_dir=f"{folder}/cache"
-    )
-    return create_server(assemble(settings, Catalog([spec])))
-
-
-def serve(which: str, port: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        app = bare_app() if which == "bare" else calotype_app(folder)
-        uvicorn.run(
-            app, port=port, loop="uvloop", http="httptools", log_level="error", access_log=False
-        )
-
-
-def measure(which: str, seconds: float, connections: int) -> float:
-    port = free_port()
-    me = [sys.executable, str(Path(__file__).resolve())]
-    with subprocess.Popen(
-        [*me, "--serve", which, "--port", str(port)], stderr=subprocess.DEVNULL
-    ) as server:
-        try:
-            wait_for(f"http://127.0.0.1:{port}{'/health' if which == 'calotype' else '/'}")
-            told = [f"--seconds={seconds}", f"--connections={connections}", f"--port={port}"]
-            done = subprocess.run(
-                [*me, "--drive", which, *told],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=seconds + 30,
-            )
-            return float(done.stdout)
-        finally:
-            server.terminate()
-
-
-def compare(seconds: float, rounds: int, connections: int) -> None:
-    ratios = []
-    print(f"{'round':>5}  {'bare req/s':>10}  {'calotype req/s':>14}  {'ratio':>5}")
-    for number in range(1, rounds + 1):
-        order = ("bare", "calotype") if number % 2 else ("calotype", "bare")
-        rates = {which: measure(which, seconds, connections) for which in order}
-        ratios.append(rates["calotype"] / rates["bare"])
-        print(
-            f"{number:>5}  {rates['bare']:>10.0f}  {rates['calotype']:>14.0f}  {ratios[-1]:>5.2f}"
-        )
-    print(f"median of the ratios: {statistics.median(ratios):.2f}")
+BARE = "bare starlette"
+LEAST_RATIO = 0.75
+Turns = dict[str, list[tuple[Load, float]]]
+"""Of each server, with the processor time that it took."""
 
 
 def main() -> None:
+    """Measure, and publish."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--serve", choices=PATHS, help=argparse.SUPPRESS)
-    parser.add_argument("--drive", choices=PATHS, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
+    parser.add_argument("--clients", type=int, default=4)
     told = parser.parse_args()
-    if told.serve:
-        serve(told.serve, told.port)
-    elif told.drive:
-        request = post(PATHS[told.drive], pictures.noise(SIDE_PX, SIDE_PX, seed=1), {})
-        print(uvloop.run(throughput(told.port, request, told.connections, told.seconds)))
-    else:
-        compare(told.seconds, told.rounds, told.connections)
+    upload = pictures.noise(SIDE_PX, SIDE_PX, seed=1)
+    requests = {
+        CALOTYPE: post("/models/bench/nothing", upload, {"accept": "image/png"}),
+        BARE: post("/digest", upload, {}),
+    }
+    turns = measure(requests, told)
+    ratio = report.paired(rates(turns[CALOTYPE]), rates(turns[BARE]))
+    report.publish(
+        report.Report(
+            name="cache_hits",
+            method=f"{told.clients} clients that never pause send a picture of "
+            f"{len(upload) / 1e3:.0f} kB, whose answer is in memory, to both servers in turn, "
+            f"{told.rounds} rounds of {told.seconds} s after one to warm up. The client shares "
+            "the cores with them.",
+            tables=(table(turns, ratio),),
+            aims=[bounds.at_least("of the bare route's requests/s", ratio.median, LEAST_RATIO)],
+            versions=report.versions("calotype", "starlette", "uvicorn", "uvloop", "httptools"),
+        )
+    )
+
+
+def measure(requests: dict[str, bytes], told: argparse.Namespace) -> Turns:
+    """Give both servers a turn in every round, in alternating order."""
+    turns: Turns = {name: [] for name in requests}
+    with ExitStack() as stack:
+        servers = start(stack)
+        compare_answers({name: (servers[name][0], requests[name]) for name in requests})
+        for number in range(told.rounds + 1):
+            for name in requests if number % 2 else reversed(requests):
+                port, pid = servers[name]
+                before_s = tree_cpu_s(pid)
+                load = uvloop.run(closed_loop(port, requests[name], told.clients, told.seconds))
+                if number:
+                    turns[name].append((load, tree_cpu_s(pid) - before_s))
+            print(f"round {number} of {told.rounds}", flush=True)
+    return turns
+
+
+def start(stack: ExitStack) -> dict[str, tuple[int, int]]:
+    """Start both; return their ports and processes."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    ours = stack.enter_context(serving(folder, CATALOG))
+    port = free_port()
+    command = [sys.executable, str(peer.PEERS / "bare_peer.py"), "--port", str(port)]
+    log, environ = folder / "bare.log", clean_environment(folder)
+    bare = stack.enter_context(running(command, log, environ))
+    wait_for(f"http://127.0.0.1:{port}/")
+    return {CALOTYPE: (ours.port, ours.process.pid), BARE: (port, bare.pid)}
+
+
+def compare_answers(asked: Mapping[str, tuple[int, bytes]]) -> None:
+    """End this program unless both answer the picture that they get, ours from its cache."""
+    first, *others = [pictures.pixels_of(uvloop.run(ask_once(*one)).body) for one in asked.values()]
+    if any((first != other).any() for other in others):
+        raise SystemExit("the servers answer different pictures")
+    said = uvloop.run(ask_once(*asked[CALOTYPE])).headers.get("x-cache", "")
+    if "hit" not in said:
+        raise SystemExit(f"Calotype's answer does not come from its cache: {said}")
+
+
+def rates(turns: Sequence[tuple[Load, float]]) -> list[float]:
+    """Return the answers a second, round by round."""
+    return [load.rate for load, _ in turns]
+
+
+def table(turns: Turns, ratio: report.Ratio) -> report.Table:
+    """Set both side by side."""
+    rows: list[tuple[report.Cell, ...]] = []
+    for name, found in turns.items():
+        every = [s for load, _ in found for s in load.latencies_s]
+        cpu_ms = statistics.median(cpu_s / load.answers for load, cpu_s in found) * 1e3
+        rows.append(
+            (
+                name,
+                statistics.median(rates(found)),
+                percentile(every, 50) * 1e3,
+                percentile(every, 99) * 1e3,
+                cpu_ms,
+                ratio if name == CALOTYPE else None,
+            )
+        )
+    columns = ("server", "requests/s", "p50, ms", "p99, ms", "CPU ms a request", "of the bare one")
+    return report.Table("Cached answers", columns, tuple(rows))
 
 
 if __name__ == "__main__":

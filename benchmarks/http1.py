@@ -9,6 +9,9 @@ from typing import cast
 IDLE_S = 2.0
 """Servers close idle connections after some seconds, perhaps just while the next request leaves."""
 
+BOUNDARY = "calotype-benchmark-f0a1c5"
+"""Between the parts of a form; in none of the files."""
+
 
 class LostError(Exception):
     """The connection ended, or talked nonsense, before the answer was complete."""
@@ -33,6 +36,14 @@ class Answer:
 def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     """Write a POST request."""
     return _request("POST", path, {**headers, "content-length": str(len(body))}) + body
+
+
+def post_form(path: str, field: str, body: bytes, content_type: str) -> bytes:
+    """Write a POST request with a file in a form."""
+    line = f'content-disposition: form-data; name="{field}"; filename="{field}"'
+    head = f"--{BOUNDARY}\r\n{line}\r\ncontent-type: {content_type}\r\n\r\n"
+    form = head.encode() + body + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return post(path, form, {"content-type": f"multipart/form-data; boundary={BOUNDARY}"})
 
 
 def get(path: str) -> bytes:

@@ -21,7 +21,9 @@ import uvloop
 
 import bounds
 import pictures
+import report
 from http1 import Answer, Connection, LostError, Pool, get, post
+from load import schedule
 from measure import percentile
 from server import serving
 
@@ -91,10 +93,17 @@ def main() -> None:
         serving(Path(folder), CATALOG, "--queue-size", str(QUEUE_SIZE)) as server,
     ):
         record = uvloop.run(overload(server.port, told.seconds, rate))
-    print(
-        f"{rate:.0f} requests/s for {told.seconds:.0f} s; the server can do {1 / SERVICE_S:.0f}/s"
+    report.publish(
+        report.Report(
+            name="overload",
+            method=f"A model that takes {SERVICE_S * 1e3:.0f} ms and so can do "
+            f"{1 / SERVICE_S:.0f} requests/s gets {rate:.0f} at random moments for "
+            f"{told.seconds:.0f} s, with a queue of {QUEUE_SIZE}. Beside them somebody asks for "
+            f"/health {1 / PROBE_EVERY_S:.0f} times a second.",
+            aims=judge(record),
+            versions=report.versions("calotype"),
+        )
     )
-    bounds.conclude(judge(record))
 
 
 async def overload(port: int, seconds: float, rate: float) -> Record:
@@ -119,14 +128,6 @@ async def overload(port: int, seconds: float, rate: float) -> Record:
     if not probe.cancelled():
         probe.result()
     return record
-
-
-def schedule(seconds: float, rate: float) -> list[float]:
-    """Return the moments of independent requests: a Poisson process."""
-    chance, at_s, plan = random.Random(1), 0.0, []  # noqa: S311
-    while (at_s := at_s + chance.expovariate(rate)) < seconds:
-        plan.append(at_s)
-    return plan
 
 
 def prepare(count: int) -> dict[str, bytes]:

@@ -19,11 +19,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from peer import environment
-from server import clean_environment, free_port, running, serving_all, wait_for
+import peer
+import report
+from server import serving_all
 
-GRADIO = "6.31.0"
-SCRIPT = Path(__file__).with_name("gradio_echo.py")
 SOON_MS = 60_000
 
 
@@ -67,7 +66,7 @@ def first_result_s(page: Page, model: str) -> float:
 
 
 def rounds(
-    count: int, browser: Browser, python: Path
+    count: int, browser: Browser, gradio: peer.Peer
 ) -> Iterator[tuple[Visit, Visit, list[float]]]:
     """Yield what was measured of Calotype, of Gradio, and of Calotype's first and second result."""
     for _ in range(count):
@@ -76,42 +75,57 @@ def rounds(
             with serving_all(folder) as server:
                 ours, page = visit(browser, f"http://127.0.0.1:{server.port}/", "input[name=model]")
                 results = [first_result_s(page, "upscale-fast"), first_result_s(page, "style")]
-            port = free_port()
-            command = [str(python), str(SCRIPT), "--port", str(port)]
-            with running(command, folder / "gradio.log", clean_environment(folder)):
-                url = f"http://127.0.0.1:{port}/"
-                wait_for(url)
-                theirs, _ = visit(browser, url, "button:has-text('Submit')")
+            with peer.serving(folder, gradio) as port:
+                theirs, _ = visit(browser, f"http://127.0.0.1:{port}/", "button:has-text('Submit')")
             yield ours, theirs, results
 
 
 def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser()
+    """Measure, and publish."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     count = parser.parse_args().rounds
-    python = environment("gradio", GRADIO, [f"gradio=={GRADIO}"])
+    gradio = peer.install("gradio")
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        found = list(rounds(count, browser, python))
-    ours, theirs = [[one[side] for one in found] for side in (0, 1)]
-    print("| | Calotype | Gradio | ratio (spread) |\n|---|---|---|---|")
-    for words, attribute, factor, unit in (
-        ("weight", "weight_bytes", 1e-3, "kB"),
-        ("files", "files", 1, ""),
-        ("usable after", "usable_s", 1, "s"),
+        found = list(rounds(count, browser, gradio))
+    report.publish(
+        report.Report(
+            name="page",
+            method=f"Each of {count} rounds starts both servers anew and visits them in a browser "
+            "that has seen nothing. Weight is what went over the wire; usable is when the button "
+            "to run is there, for Calotype with all its models.",
+            tables=(compare(found), first_results(found)),
+            versions=gradio.versions(),
+        )
+    )
+
+
+def compare(found: list[tuple[Visit, Visit, list[float]]]) -> report.Table:
+    """Set both pages side by side."""
+    ours, theirs = ([one[side] for one in found] for side in (0, 1))
+    rows = []
+    for words, attribute, factor in (
+        ("weight, kB", "weight_bytes", 1e-3),
+        ("files", "files", 1),
+        ("usable after, s", "usable_s", 1),
     ):
         a, b = ([getattr(one, attribute) * factor for one in side] for side in (ours, theirs))
-        ratios = [y / x for x, y in zip(a, b, strict=True)]
-        spread = f"{statistics.median(ratios):.1f}x ({min(ratios):.1f}-{max(ratios):.1f})"
-        print(
-            f"| {words} | {statistics.median(a):.4g} {unit} | {statistics.median(b):.4g} {unit}"
-            f" | {spread} |"
-        )
-    for number, words in enumerate(("upscale-fast", "style")):
-        times = [one[2][number] for one in found]
-        print(f"| first result of `{words}` | {statistics.median(times):.2f} s | | |")
+        rows.append((words, statistics.median(a), statistics.median(b), report.paired(b, a)))
+    columns = ("", "Calotype", "Gradio", "Gradio needs (spread)")
+    return report.Table("The page", columns, tuple(rows))
+
+
+def first_results(found: list[tuple[Visit, Visit, list[float]]]) -> report.Table:
+    """Sum up how long the first results took."""
+    rows = [
+        (f"`{name}`", statistics.median(one[2][number] for one in found))
+        for number, name in enumerate(("upscale-fast", "style"))
+    ]
+    return report.Table("First result, with loading", ("model", "seconds"), tuple(rows))
 
 
 if __name__ == "__main__":

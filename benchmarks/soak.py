@@ -21,12 +21,14 @@ import psutil
 import uvloop
 
 import bounds
+import report
 from http1 import Pool
 from measure import percentile
+from processes import is_alive, live_children
 from server import Server, serving
 from soak_cases import CATALOG, DEADLINE_S, MODELS, answer_alone, make_bad, make_cases
 from soak_clients import Clients, Record
-from soak_watch import Watch, growth, is_alive, kill_workers, live_children, shared_memory, weigh
+from soak_watch import Watch, growth, kill_workers, shared_memory, weigh
 
 WARM_UP = 0.2
 """Share of the time after which memory counts."""
@@ -67,7 +69,17 @@ def main() -> None:
         if told.log is not None:
             told.log.write_bytes(server.log.read_bytes())
     found.left_behind = shared_memory() - before
-    bounds.conclude(judge(found, told))
+    report.publish(
+        report.Report(
+            name="soak",
+            method=f"{told.clients} clients send a mixture of models, sizes and wrong requests for "
+            f"{told.seconds:.0f} s, some of them leave before their answer, and a process of the "
+            "server is killed again and again; every answer is compared with the one that was "
+            "computed alone.",
+            aims=judge(found, told),
+            versions=report.versions("calotype"),
+        )
+    )
 
 
 def options() -> argparse.Namespace:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from processes import live_children, tree_bytes
+
 now_s = time.perf_counter
 SAMPLE_EVERY_S = 1.0
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  looked at, not written to
@@ -44,17 +46,7 @@ def _weigh_once(pid: int) -> tuple[int, int]:
     The server's own is what it has resident: its share of what it shares would change with the
     number of workers.
     """
-    main = psutil.Process(pid)
-    tree = (main, *main.children(recursive=True))
-    return int(main.memory_info().rss), sum(map(_share_bytes, tree))
-
-
-def _share_bytes(process: psutil.Process) -> int:
-    """Return a process's memory, with its share of what it shares where the system tells that."""
-    with contextlib.suppress(psutil.Error):
-        full = process.memory_full_info()
-        return int(getattr(full, "pss", full.rss))
-    return 0  # it has just ended
+    return int(psutil.Process(pid).memory_info().rss), tree_bytes(pid)
 
 
 async def kill_workers(pid: int, every_s: float, watch: Watch, seed: int) -> None:
@@ -83,20 +75,6 @@ def _name(worker: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
         return " ".join(worker.cmdline()[-1:])
     return ""
-
-
-def live_children(pid: int) -> list[psutil.Process]:
-    """Return the processes that a process has started, and they in turn."""
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if is_alive(child)]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Tell whether a process still runs; one that only waits to be buried doesn't."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def growth(samples: Sequence[tuple[float, int]], warm_s: float) -> tuple[float, float]:

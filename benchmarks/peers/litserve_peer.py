@@ -1,22 +1,20 @@
 """LitServe serving what the fake model of Calotype does: decode a JPEG, do nothing, encode it.
 
-    python litserve_echo.py --port 8001 --workers 2 [--fast-queue]
+    python litserve_peer.py --port 8001 --workers 2 [--fast-queue]
 
-Runs in an environment that has LitServe. libvips gets the options that ``calotype.codec`` gives it.
-The picture is the body itself: that was a fifth to a third quicker here than a form, which is the
-other way to get bytes into LitServe without base64; the request it hands out by itself is parsed.
+Runs in an environment that has LitServe. The picture is the body itself: that was a fifth to a
+third quicker here than a form, which is the other way to get bytes into LitServe without base64;
+the request it hands out by itself is parsed.
 """
 
 import argparse
 from typing import Annotated
 
+import jpeg  # type: ignore[import-not-found]
 import litserve  # type: ignore[import-not-found]
 import numpy as np
-import pyvips
 from fastapi import Depends, Request, Response  # type: ignore[import-not-found]
 from numpy.typing import NDArray
-
-QUALITY = 90
 
 
 async def read_body(request: Request) -> bytes:
@@ -29,18 +27,14 @@ class Echo(litserve.LitAPI):  # type: ignore[misc]
     """Answers with the picture that it got."""
 
     def setup(self, device: str) -> None:
-        """Set up libvips in the worker as ``calotype.codec`` does."""
+        """Set up libvips in the worker."""
         del device
-        pyvips.block_untrusted_set(True)
-        pyvips.cache_set_max(0)
+        jpeg.set_up()
 
     def decode_request(self, request: Annotated[bytes, Depends(read_body)]) -> NDArray[np.uint8]:
         """Decode the upload."""
-        image = pyvips.Operation.call(
-            "jpegload_buffer", request, access="sequential", fail_on="error"
-        )
-        flat = np.frombuffer(image.write_to_memory(), np.uint8)
-        return flat.reshape(image.height, image.width, image.bands)
+        pixels: NDArray[np.uint8] = jpeg.decode(request)
+        return pixels
 
     def predict(self, x: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Do nothing."""
@@ -48,10 +42,7 @@ class Echo(litserve.LitAPI):  # type: ignore[misc]
 
     def encode_response(self, output: NDArray[np.uint8]) -> Response:
         """Encode the result."""
-        height, width, bands = output.shape
-        image = pyvips.Image.new_from_memory(output, width, height, bands, "uchar")
-        body = image.copy(interpretation="srgb").jpegsave_buffer(keep="none", Q=QUALITY)
-        return Response(body, media_type="image/jpeg")
+        return Response(jpeg.encode(output), media_type="image/jpeg")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """A Gradio interface that gives a picture back.
 
-    python gradio_echo.py --port 8001
+    python gradio_peer.py --port 8001
 
 Runs in an environment that has Gradio.
 """
