@@ -6,11 +6,8 @@ with Calotype() as calotype:
 """
 
 import asyncio
-import concurrent.futures
-import contextlib
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -24,8 +21,8 @@ from calotype.codec.source import Source, encoded, with_files
 from calotype.domain.chain import Chain
 from calotype.domain.hooks import Hooks
 from calotype.domain.model import ModelSpec
-from calotype.domain.request import ImageRequest
-from calotype.errors import ShuttingDownError
+from calotype.domain.request import ImageRequest, ImageResponse
+from calotype.loop import Loop
 from calotype.picture import Picture, SavedPicture, parse_format
 from calotype.settings import load_settings
 
@@ -42,7 +39,6 @@ LOCAL: Mapping[str, object] = {
 }
 """What differs from a server, whose limits guard it against strangers."""
 
-_CLOSED = "this Calotype is closed"
 _Result = TypeVar("_Result")
 
 
@@ -64,10 +60,9 @@ class Calotype:
         # A library leaves logging to the program; without this, Python would print errors itself.
         logging.getLogger("calotype").addHandler(logging.NullHandler())
         self._services = assemble(load_settings({**LOCAL, **given}))
-        self._loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=self._loop.run_forever, name="calotype", daemon=True)
-        thread.start()
-        self._end = weakref.finalize(self, _end, self._services, self._loop, thread)
+        self._loop = Loop("calotype")
+        grace_s = self._services.settings.drain_s
+        self._end = weakref.finalize(self, self._loop.close, self._services.stop, grace_s)
         self._wait(self._services.start(), Hooks())
 
     def run(
@@ -115,7 +110,8 @@ class Calotype:
     ) -> Picture:
         """Do what ``run`` does, with the parameters in a mapping: their names may be any."""
         request = self._request(model, parameters, format, on_progress, strict=strict)
-        return self._run(replace(request, upload=encoded(image, "image")))
+        request = replace(request, upload=encoded(image, "image"))
+        return _picture(self._wait(self._services.pipeline.run(request), request.hooks))
 
     def run_file(
         self,
@@ -147,20 +143,7 @@ class Calotype:
         path = Path(target)
         said = format or path.suffix or "no suffix"
         request = self._request(model, parameters, said, on_progress, strict=strict)
-        written = self._wait(self._services.strips.run(request, Path(source), path), request.hooks)
-        if written is None:
-            request = replace(request, upload=encoded(Path(source), "image"))
-            return self._run(request).saved(path)
-        return SavedPicture(
-            path=path,
-            size=written.size,
-            format=written.format,
-            applied=written.stage.values,
-            warnings=_sentences(written.warnings),
-            seed=None,
-            model_id=written.stage.model.id,
-            inference_s=written.inference_s,
-        )
+        return self._wait(_run_file(self._services, request, Path(source), path), request.hooks)
 
     def load(self, model: str) -> None:
         """Load a model now, so that its first picture is fast.
@@ -203,7 +186,10 @@ class Calotype:
         return self._services.catalog.open(describe_file(Path(network)))
 
     def close(self) -> None:
-        """Let running pictures finish, and let go of the models."""
+        """Let running pictures finish, within the seconds of ``drain_s``, and let go of the models.
+
+        What isn't finished by then ends with ``ShuttingDownError``, as does what comes later.
+        """
         self._end()
 
     def __enter__(self) -> Self:
@@ -233,19 +219,6 @@ class Calotype:
             hooks=Hooks(on_progress),
         )
 
-    def _run(self, request: ImageRequest) -> Picture:
-        """Send a request through the pipeline."""
-        response = self._wait(self._services.pipeline.run(request), request.hooks)
-        return Picture(
-            body=response.body,
-            format=response.format,
-            applied=response.applied,
-            warnings=_sentences(response.warnings),
-            seed=response.seed,
-            model_id=response.model.id,
-            inference_s=response.inference_s,
-        )
-
     def _parameters(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
         """Turn image parameters into bytes."""
         chain = self.chain(model)
@@ -259,39 +232,43 @@ class Calotype:
 
     def _wait(self, work: Coroutine[Any, Any, _Result], hooks: Hooks) -> _Result:
         """Run work on the loop's thread; whatever ends the wait ends the work."""
-        if not self._end.alive:
-            work.close()
-            raise ShuttingDownError(_CLOSED)
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except concurrent.futures.CancelledError:
-            raise ShuttingDownError(_CLOSED) from None
-        except BaseException:
-            hooks.cancel()
-            future.cancel()
-            raise
+        return self._loop.call(work, hooks.cancel)
+
+
+async def _run_file(
+    services: Services, request: ImageRequest, source: Path, target: Path
+) -> SavedPicture:
+    """Run a file's picture, in strips or through the pipeline."""
+    written = await services.strips.run(request, source, target)
+    if written is None:
+        upload = await asyncio.to_thread(encoded, source, "image")
+        response = await services.pipeline.run(replace(request, upload=upload))
+        return await asyncio.to_thread(_picture(response).saved, target)
+    return SavedPicture(
+        path=target,
+        size=written.size,
+        format=written.format,
+        applied=dict(written.stage.values),
+        warnings=_sentences(written.warnings),
+        seed=None,
+        model_id=written.stage.model.id,
+        inference_s=written.inference_s,
+    )
+
+
+def _picture(response: ImageResponse) -> Picture:
+    """Return what the pipeline answers as the library hands it out."""
+    return Picture(
+        body=response.body,
+        format=response.format,
+        applied=response.applied,
+        warnings=_sentences(response.warnings),
+        seed=response.seed,
+        model_id=response.model.id,
+        inference_s=response.inference_s,
+    )
 
 
 def _sentences(warnings: tuple[str, ...]) -> tuple[str, ...]:
     """Leave out of what kind each warning is, which only programs read."""
     return tuple(text.partition("; ")[2] or text for text in warnings)
-
-
-def _end(services: Services, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    """Drain, and end the loop's thread."""
-    if threading.current_thread() is thread:  # garbage is collected on any thread
-        loop.stop()
-        return
-    with contextlib.suppress(concurrent.futures.CancelledError):
-        asyncio.run_coroutine_threadsafe(_finish(services, loop), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-async def _finish(services: Services, loop: asyncio.AbstractEventLoop) -> None:
-    services.refuse()
-    await services.settle()
-    await services.stop()
-    await loop.shutdown_default_executor()

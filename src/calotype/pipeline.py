@@ -14,7 +14,7 @@ from calotype.codec.service import Codec, Made, Upload
 from calotype.domain.deadline import on_loop
 from calotype.domain.hooks import Hooks
 from calotype.domain.model import ModelSpec, ModelStatus
-from calotype.domain.plan import plan_stages
+from calotype.domain.plan import Planner, plan_stages
 from calotype.domain.request import CacheStatus, ImageRequest, ImageResponse, Job, Outcome, Stage
 from calotype.domain.seed import choose_seed, seeded
 from calotype.domain.stage import Run, naming, skip, stage_hooks, summed
@@ -50,6 +50,7 @@ class Pipeline:
     """What changes answers beside the requests: precision and how files are written."""
     stamp: Callable[[Stage], str] = lambda _: ""
     """Which version of the files that parameters name."""
+    planner: Planner = field(default_factory=Planner)
     flights: SingleFlight[tuple[Entry, Outcome]] = field(
         default_factory=lambda: SingleFlight((DeadlineExceededError,))
     )
@@ -75,7 +76,7 @@ class Pipeline:
 
     async def _run(self, request: ImageRequest) -> ImageResponse:
         started_s, chain = time.monotonic(), self.catalog.chain(request.model_id)
-        plan = plan_stages(chain, request.parameters, strict=request.strict)
+        plan = self.planner.plan(chain, request.parameters, strict=request.strict)
         formats = self.codec.choose_formats(request.upload, request.formats, plan.last.values)
         if formats != request.formats:
             request = replace(request, formats=formats)

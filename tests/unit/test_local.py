@@ -125,6 +125,16 @@ def test_the_size_asked_for(local: Calotype, pixels: Pixels) -> None:
     assert picture.applied["target_size"] == Size(height_px=7, width_px=5)
 
 
+def test_what_was_applied_is_the_caller_s_own(local: Calotype, pixels: Pixels) -> None:
+    """Requests without parameters share what they run with."""
+    first = local.run("echo", pixels, format="png")
+    assert isinstance(first.applied, dict)
+    first.applied["invert"] = True
+    second = local.run("echo", pixels, format="png")
+    assert second.applied["invert"] is False
+    assert np.array_equal(second.pixels, first.pixels)
+
+
 def test_what_is_ignored_is_told_or_refused(local: Calotype, pixels: Pixels) -> None:
     assert local.run("echo", pixels, style="x", prompt=None).warnings == (
         "style was ignored: echo takes no style",

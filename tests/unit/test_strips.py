@@ -1,8 +1,9 @@
 """Huge pictures run strip by strip: the same pixels, and nothing left behind."""
 
 import asyncio
+import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,21 +16,30 @@ from PIL import Image
 
 from calotype import Calotype, SavedPicture, strips
 from calotype.assembly import assemble
-from calotype.backends import ladder
+from calotype.backends import fake, ladder
+from calotype.backends.tiled import Network, TiledBackend
 from calotype.codec.decode import Header
+from calotype.codec.strip import RowReader, RowWriter
 from calotype.domain.hooks import Hooks
+from calotype.domain.image import Image as Made
 from calotype.domain.image import Size
 from calotype.domain.model import AUTO, ModelSpec, ParamSpec
 from calotype.domain.params import apply_params
-from calotype.domain.request import ImageFormat, ImageRequest, Stage
+from calotype.domain.request import ImageFormat, ImageRequest, Job, Stage
+from calotype.domain.stage import strip_hooks
+from calotype.domain.tiling import TILE, Joiner
 from calotype.errors import (
     BadImageError,
+    BadOutputError,
     InvalidParameterError,
     ModelCrashedError,
+    OutOfMemoryError,
     PayloadTooLargeError,
+    ShuttingDownError,
 )
 from calotype.local import LOCAL
 from calotype.settings import load_settings
+from calotype.strips import Strips, Written
 from models import photo
 
 CATALOG = """
@@ -57,6 +67,14 @@ steps = 1000
 step_s = 0.01
 
 [[model]]
+id = "test/large"
+backend = "fake"
+tile = 64
+[model.options]
+fail = "large"
+bad = 7
+
+[[model]]
 id = "test/failing"
 backend = "fake"
 tile = 64
@@ -67,12 +85,32 @@ bad = 7
 
 Pixels = NDArray[np.uint8]
 Save = Callable[..., Path]
+RUN = Strips.run
+FDS = Path("/proc/self/fd")
 
 
 @pytest.fixture(autouse=True)
 def every_picture_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strips, "LARGE_PIXELS", 1)
     monkeypatch.setattr(ladder, "LARGE_PIXELS", 0)
+
+
+@pytest.fixture(autouse=True)
+def every_file_is_run_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or else ``run_file`` would be compared with the path that it fell back to."""
+
+    async def run(self: Strips, request: ImageRequest, source: Path, target: Path) -> Written:
+        written = await RUN(self, request, source, target)
+        assert written is not None, "it was not run in strips"
+        return written
+
+    monkeypatch.setattr(Strips, "run", run)
+
+
+@pytest.fixture
+def may_be_whole(every_file_is_run_in_strips: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What doesn't go in strips is the matter of the test."""
+    monkeypatch.setattr(Strips, "run", RUN)
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +197,7 @@ def in_strips(options: dict[str, object], source: Path, target: Path, **named: o
         await services.start()
         try:
             request = ImageRequest(upload=b"", use_cache=False, **named)  # type: ignore[arg-type]
-            return await services.strips.run(request, source, target) is not None
+            return await RUN(services.strips, request, source, target) is not None
         finally:
             await services.stop()
 
@@ -261,10 +299,14 @@ def test_the_suffix_names_the_format(local: Calotype, save: Save, tmp_path: Path
     source = save(100, 70)
     assert local.run_file("echo", source, tmp_path / "a.JPG").format == "jpeg"
     assert local.run_file("echo", source, tmp_path / "a.bin", format="png").format == "png"
-    assert local.run_file("echo", source, tmp_path / "a.webp").format == "webp"
     for name in ("a.tif", "a"):
         with pytest.raises(InvalidParameterError, match="format must be one of png, jpeg, webp"):
             local.run_file("echo", source, tmp_path / name)
+
+
+@pytest.mark.usefixtures("may_be_whole")
+def test_webp_is_written_whole(local: Calotype, save: Save, tmp_path: Path) -> None:
+    assert local.run_file("echo", save(100, 70), tmp_path / "a.webp").format == "webp"
 
 
 @pytest.mark.parametrize("name", ["in.jpg", "in.png", "in.tif"])
@@ -278,6 +320,7 @@ def test_a_file_that_is_cut_off_leaves_no_result(
     assert not list(folder.iterdir())
 
 
+@pytest.mark.usefixtures("may_be_whole")
 def test_wrong_requests_leave_no_result(local: Calotype, save: Save, tmp_path: Path) -> None:
     source, target = save(200, 100), tmp_path / "out" / "a.png"
     (tmp_path / "text.png").write_text("no picture")
@@ -354,6 +397,240 @@ def test_an_interrupt_stops_everything(
     assert list(folder.iterdir()) == [folder / "other.png"]
 
 
+def rows_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that fills with how often each strip's tile is halved, failures included."""
+    run, seen = fake.FakeBackend.run, list[int]()
+
+    def spied(self: fake.FakeBackend, jobs: Sequence[Job]) -> list[Made]:
+        seen.extend(job.shrink for job in jobs if job.is_strip)
+        return run(self, jobs)
+
+    monkeypatch.setattr(fake.FakeBackend, "run", spied)
+    return seen
+
+
+def with_first_value(tmp_path: Path, row: int) -> Path:
+    """Save a picture, of whose strips only the one that starts at a row begins with a 7."""
+    pixels = photo(300, 70)
+    pixels[:, 0, 0] = 0
+    pixels[row, 0, 0] = 7
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    return tmp_path / "in.png"
+
+
+@pytest.mark.parametrize(
+    ("row", "shrinks"), [(0, [0, 1, 1, 1, 1, 1, 1]), (96, [0, 0, 0, 1, 1, 1, 1])]
+)
+def test_for_want_of_memory_it_goes_on_in_strips_with_smaller_tiles(
+    local: Calotype,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    row: int,
+    shrinks: list[int],
+) -> None:
+    """It went whole through the pipeline, which takes more; or on without a word."""
+    seen, source = rows_of(monkeypatch), with_first_value(tmp_path, row)
+    saved = local.run_file("test/large", source, tmp_path / "out.png")
+    assert seen == shrinks
+    assert saved.warnings == (
+        f"there was none for tiles of 64 px: from row {row} of the input on they are 32 px, "
+        "so pixels may differ and seams may show",
+    )
+    assert np.array_equal(opened(tmp_path / "out.png"), opened(source))
+
+
+def test_memory_runs_out_in_the_models_own_process(
+    options: dict[str, object], tmp_path: Path
+) -> None:
+    source = with_first_value(tmp_path, 96)
+    with Calotype(**options, isolation="process") as local:
+        saved = local.run_file("test/large", source, tmp_path / "out.png")
+    assert "from row 96 of the input on they are 32 px" in saved.warnings[0]
+    assert np.array_equal(opened(tmp_path / "out.png"), opened(source))
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_smaller_tiles_of_a_network_fit_together(
+    options: dict[str, object],
+    save: Save,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: int,
+) -> None:
+    folder, network, calls = Path(str(options["models_dir"])), TiledBackend.network, list[int]()
+    (folder / "net.toml").write_text("tile = 128\noverlap = 16\nblend = 8\nalign = 4\n")
+    source = save(500, 300)
+
+    def scarce(self: TiledBackend, scale: int, tile_px: int) -> Network:
+        calls.append(tile_px)
+        if len(calls) > first and tile_px == 128:  # the first call loads it
+            raise OutOfMemoryError("told to run out of memory")
+        return network(self, scale, tile_px)
+
+    with Calotype(**options) as local:
+        expected = local.run("net", source).pixels
+    with Calotype(**options) as local:
+        monkeypatch.setattr(TiledBackend, "network", scarce)
+        saved = local.run_file("net", source, tmp_path / "out.png")
+    assert calls == [128] * first + [128] + [64] * (6 - first)
+    assert "there was none for tiles of 128 px" in saved.warnings[0]
+    assert np.array_equal(opened(tmp_path / "out.png"), expected)
+
+
+@pytest.mark.parametrize("what", ["size", "tile"])
+def test_a_later_strip_that_is_not_as_the_first_is_an_error(
+    local: Calotype, save: Save, folder: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    run, calls = fake.FakeBackend.run, list[int]()
+
+    def odd(self: fake.FakeBackend, jobs: Sequence[Job]) -> list[Made]:
+        (image,) = run(self, jobs)
+        calls.append(1)
+        if len(calls) == 3 and what == "tile":
+            jobs[0].hooks.tell(TILE, "48")
+        return [Made(image.pixels[1:]) if len(calls) == 3 and what == "size" else image]
+
+    monkeypatch.setattr(fake.FakeBackend, "run", odd)
+    for model in ("echo", "test/undeclared"):
+        calls.clear()
+        with pytest.raises(BadOutputError, match="in strips"):
+            local.run_file(model, save(300, 70), folder / "out.png")
+    assert not list(folder.iterdir())
+
+
+class Gate:
+    """Lets whoever comes first stand, until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+
+    def before(self, work: Callable[..., None]) -> Callable[..., None]:
+        def gated(*args: object) -> None:
+            self.reached.set()
+            self.open.wait(60)
+            work(*args)
+
+        return gated
+
+
+class Call(threading.Thread):
+    """A call from another thread."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__()
+        self._work = work
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self.error = error
+
+
+@pytest.mark.parametrize("part", ["put", "finish"])
+def test_closing_lets_a_running_picture_finish(
+    local: Calotype, save: Save, folder: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Between strips nothing is in the pool, so it was closed under it."""
+    gate, source = Gate(), save(300, 70)
+    monkeypatch.setattr(RowWriter, part, gate.before(getattr(RowWriter, part)))
+    running = Call(lambda: local.run_file("echo", source, folder / "out.png"))
+    gate.reached.wait(60)
+    closing = Call(local.close)
+    closing.join(0.3)
+    with pytest.raises(ShuttingDownError):
+        local.load("echo")
+    gate.open.set()
+    running.join()
+    closing.join()
+    assert (running.error, closing.error) == (None, None)
+    assert np.array_equal(opened(folder / "out.png")[::2, ::2], photo(300, 70))
+
+
+def test_what_has_no_time_to_finish_ends_tidily(
+    options: dict[str, object], save: Save, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, local = Gate(), Calotype(**options, drain_s=0)
+    monkeypatch.setattr(RowWriter, "put", gate.before(RowWriter.put))
+    running = Call(lambda: local.run_file("echo", save(300, 70), folder / "out.png"))
+    gate.reached.wait(60)
+    closing = Call(local.close)
+    running.join()
+    gate.open.set()
+    closing.join()
+    assert isinstance(running.error, ShuttingDownError)
+    assert closing.error is None
+    assert not list(folder.iterdir())
+
+
+def test_what_may_take_long_is_not_done_on_the_event_loop(
+    local: Calotype, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, str] = {}
+
+    def spy(owner: type, name: str) -> None:
+        work = getattr(owner, name)
+
+        def spied(*args: object, **named: object) -> object:
+            threads[f"{owner.__name__}.{name}"] = threading.current_thread().name
+            return work(*args, **named)
+
+        monkeypatch.setattr(owner, name, spied)
+
+    spy(RowReader, "__init__")
+    spy(RowReader, "close")
+    spy(RowWriter, "close")
+    spy(Joiner, "add")
+    local.run_file("echo", save(300, 70), tmp_path / "out.png")
+    assert len(threads) == 4
+    assert "calotype" not in threads.values()
+
+
+@pytest.mark.usefixtures("may_be_whole")
+@pytest.mark.skipif(not FDS.is_dir(), reason="nothing tells which files are open")
+def test_no_file_stays_open(
+    local: Calotype, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cycles held them until the garbage collector ran."""
+    source, target = save(200, 100, "in.jpg"), tmp_path / "out.png"
+    damaged = save(200, 100, "damaged.png")
+    damaged.write_bytes(damaged.read_bytes()[:-300])
+
+    def several(count: int) -> int:
+        for _ in range(count):
+            local.run_file("echo", source, target)
+            local.run_file("echo", source, tmp_path / "out.webp")  # opened, and then run whole
+            with pytest.raises(BadImageError):
+                local.run_file("echo", damaged, target)
+        return len(list(FDS.iterdir()))
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = several(2)
+        assert several(8) < before + 8  # threads come and go with some of their own
+        with monkeypatch.context() as patch:
+            patch.setattr(strips, "is_fit", lambda *_: False)
+            assert several(8) < before + 8
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("may_be_whole")
+def test_a_small_picture_is_not_opened_twice(
+    local: Calotype, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_by: list[object] = []
+    monkeypatch.setattr(strips, "LARGE_PIXELS", 64_000_000)
+    monkeypatch.setattr(strips, "RowReader", lambda file, *_, **__: opened_by.append(file))
+    for name in ("in.jpg", "in.png", "in.webp"):
+        local.run_file("echo", save(200, 100, name), tmp_path / "out.png")
+    assert not opened_by
+
+
+@pytest.mark.usefixtures("may_be_whole")
 def test_a_network_with_a_tile_of_its_own(
     options: dict[str, object], save: Save, tmp_path: Path
 ) -> None:
@@ -449,7 +726,7 @@ def test_a_format_that_holds_no_such_picture() -> None:
 def test_the_progress_of_a_strip_is_a_part_of_the_whole() -> None:
     steps: list[tuple[int, int]] = []
     hooks = Hooks(lambda done, total: steps.append((done, total)))
-    with strips.strip_hooks(hooks, 2, 5) as own:
+    with strip_hooks(hooks, 2, 5) as own:
         own.step(0, 4)
         own.step(3, 4)
         own.note("run; odd")

@@ -23,7 +23,7 @@ from calotype.domain.image import Image
 from calotype.domain.model import Device, ModelSpec
 from calotype.domain.png import PngWriter
 from calotype.domain.request import Job, step_together
-from calotype.domain.tiling import TILE
+from calotype.domain.tiling import SHRINK, TILE
 from calotype.errors import BadOutputError, MissingWeightsError, OutOfMemoryError
 
 HANG_S = 3600.0
@@ -59,7 +59,8 @@ class FakeBackend:
         """Sleep step by step, then answer or fail as told."""
         for job in jobs:
             if job.is_strip:
-                job.hooks.tell(TILE, str(self._spec.tile))
+                job.hooks.tell(TILE, str(self._spec.tile >> job.shrink))
+                job.hooks.tell(SHRINK, str(job.shrink))
         used = np.ones(int(self._spec.options.get("run_bytes", 0)) >> jobs[0].shrink, np.uint8)
         step_together(jobs, 0, self._steps)
         for done in range(self._steps):

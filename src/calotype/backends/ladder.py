@@ -1,13 +1,13 @@
 """Which tile a picture is run with: the model's, or another one where that is better."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from calotype.domain.image import Size
-from calotype.domain.tiling import Grid, count_tiles
+from calotype.domain.tiling import LARGEST_TILE, Grid, count_tiles
 
 MIN_TILE_PX = 64
 SMALLER_TILES = (0.5, 0.75)
-LARGER_TILES = (1.125, 1.25)
+LARGER_TILES = (1.125, LARGEST_TILE)
 """Shares of the tile that are compiled too, when the first picture comes that they are better for.
 
 A smaller one must hold the whole picture, for the edges of small tiles show. With a larger one the
@@ -42,14 +42,15 @@ class Ladder:
         self.shrinks = sum(self.halved(n) < self.halved(n - 1) for n in (1, 2, 3))
         """How often the tile can be halved."""
 
-    def choose(self, size: Size, shrink: int) -> int:
+    def choose(self, size: Size, shrink: int, *, keep: bool = False) -> int:
         """Return the tile for a picture.
 
         Args:
             size: of the picture.
             shrink: how often the tile is to be halved, for want of memory.
+            keep: take none that is larger than the usual one.
         """
-        best = self._best(size)
+        best = self._best(size, () if keep or shrink else LARGER_TILES)
         return min(best, self.halved(shrink)) if shrink else best
 
     def halved(self, times: int) -> int:
@@ -61,13 +62,13 @@ class Ladder:
         """Never return a tile again: the network can't take it."""
         self._refused.add(tile_px)
 
-    def _best(self, size: Size) -> int:
+    def _best(self, size: Size, larger: Sequence[float]) -> int:
         """Return the tile with which the fewest pixels are computed."""
         if size.pixels > LARGE_PIXELS:
             return self.tile_px
         side = max(size.height_px, size.width_px)
         tiles = [t for share in SMALLER_TILES if side <= (t := int(self.tile_px * share))]
-        tiles += [int(self.tile_px * share) for share in LARGER_TILES]
+        tiles += [int(self.tile_px * share) for share in larger]
         costs = {tile: self._cost(size, tile) for tile in tiles if self._is_possible(tile)}
         best = min(costs, key=lambda tile: costs[tile], default=self.tile_px)
         worth = self._cost(size, self.tile_px) * (1 - LEAST_GAIN)

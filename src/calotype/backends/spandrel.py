@@ -125,7 +125,8 @@ class SpandrelBackend:
             pixels = self._whole(job.image.pixels)
             job.hooks.step(1, 1)
             return pixels
-        grid = self.grid(self._ladder.choose(size, job.shrink))
+        # No larger tiles: each would have to be converted from PyTorch first.
+        grid = self.grid(self._ladder.choose(size, job.shrink, keep=True))
         self._note_tiles(job, grid)
         return run_tiled(job.image.pixels, grid, self.scale, self._compute.run, job.hooks)
 

@@ -17,7 +17,7 @@ from calotype.backends.tiling import run_tiled
 from calotype.domain.image import Image, Pixels
 from calotype.domain.model import Device, ModelSpec
 from calotype.domain.request import Job
-from calotype.domain.tiling import TILE, check_result, grid_of
+from calotype.domain.tiling import SHRINK, TILE, check_result, grid_of
 from calotype.errors import MissingWeightsError
 
 logger = logging.getLogger(__name__)
@@ -127,15 +127,22 @@ class TiledBackend:
         network = self._network_for(job, scale)
         check_result(job.image.size.times(network.scale), self._max_output_pixels)
         if job.is_strip:
-            job.hooks.tell(TILE, str(network.grid.tile_px))
+            self._tell_tile(job, network.grid.tile_px)
         pixels = run_tiled(job.image.pixels, network.grid, network.scale, network.run, job.hooks)
         return Image(pixels)
 
+    def _tell_tile(self, job: Job, tile_px: int) -> None:
+        """Tell which tile a strip was cut into, and whether it is a smaller one as was asked."""
+        is_smaller = tile_px == self._ladder.halved(job.shrink) < self._spec.tile
+        job.hooks.tell(TILE, str(tile_px))
+        job.hooks.tell(SHRINK, str(job.shrink if is_smaller else 0))
+
     def _network_for(self, job: Job, scale: int) -> Network:
         """Return the network for the tile, or for another one where that is better."""
-        # A strip is part of a picture that has many tiles.
-        fixed = job.is_strip and not job.shrink
-        tile = self._spec.tile if fixed else self._ladder.choose(job.image.size, job.shrink)
+        if job.is_strip:  # part of a picture that has many tiles
+            tile = self._ladder.halved(job.shrink)
+        else:
+            tile = self._ladder.choose(job.image.size, job.shrink, keep=job.keep_tile)
         if tile != self._spec.tile:
             try:
                 network = self.network(scale, tile)

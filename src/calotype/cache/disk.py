@@ -60,6 +60,10 @@ class DiskCache:
         """Store an entry, and delete the least recently used ones if it does not fit."""
         await asyncio.to_thread(self._put, key, entry)
 
+    async def renew(self, key: str, entry: Entry) -> None:
+        """Note that an entry was made anew and came out the same; store it if it's gone."""
+        await asyncio.to_thread(self._renew, key, entry)
+
     def _get(self, key: str) -> Entry | None:
         path = self._path(key)
         try:
@@ -86,10 +90,20 @@ class DiskCache:
             return
         try:
             temp = self._write_temp(parts)
-            if not self._place(temp, path, size):
-                Path(temp).unlink()
+            placed = False
+            try:
+                placed = self._place(temp, path, size)
+            finally:
+                if not placed:
+                    Path(temp).unlink(missing_ok=True)
         except OSError as exc:
             self._report(exc)
+
+    def _renew(self, key: str, entry: Entry) -> None:
+        try:
+            self._touch(self._path(key))
+        except OSError:  # most often it isn't there
+            self._put(key, entry)
 
     def _write_temp(self, parts: tuple[bytes, bytes]) -> str:
         """Write a temporary file of mode 0600, which it keeps when it gets its name.
@@ -109,7 +123,7 @@ class DiskCache:
                 os.close(handle)
             self._touch(temp)
         except BaseException:
-            Path(temp).unlink()
+            Path(temp).unlink(missing_ok=True)
             raise
         return temp
 
@@ -196,10 +210,10 @@ class TieredCache:
 
     Args:
         first: asked first. E.g. memory.
-        second: asked when the first has nothing; its hits are put into the first. E.g. disk.
+        second: asked when the first has nothing; its hits are put into the first.
     """
 
-    def __init__(self, first: ResponseCache, second: ResponseCache) -> None:
+    def __init__(self, first: ResponseCache, second: DiskCache) -> None:
         self._first = first
         self._second = second
         self._writes = set[asyncio.Task[None]]()
@@ -218,10 +232,10 @@ class TieredCache:
 
         What was made anew and came out the same is not written again.
         """
-        if await self._first.get(key) == entry:
-            return
+        is_known = await self._first.get(key) == entry
         await self._first.put(key, entry)
-        task = asyncio.create_task(self._second.put(key, entry), name="cache-write")
+        store = self._second.renew if is_known else self._second.put
+        task = asyncio.create_task(store(key, entry), name="cache-write")
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
 

@@ -125,7 +125,7 @@ def _decode_plain(upload: bytes, max_pixels: int) -> Decoded | None:
         return None
     _check_pixels(size, max_pixels)
     try:
-        image = Image(jpeg.decode(upload))
+        image = Image(jpeg.decode(upload, size))
     except ValueError:
         return None  # libvips says what is wrong, or reads it all the same
     header = Header(format="jpeg", size=size, has_alpha=False, frames=1, bits=8)

@@ -9,7 +9,7 @@ Pillow keeps all other threads from running meanwhile.
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import simplejpeg
 
@@ -18,11 +18,13 @@ from calotype.codec.metadata import orientation
 from calotype.codec.vips import FAILURES, set_up
 from calotype.domain.image import RGB, Pixels, Size
 
-_START, _START_OF_SCAN = b"\xff\xd8", 0xDA
+_START, _SCAN = b"\xff\xd8", 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SEQUENTIAL = (0xC0, 0xC1)
-"""Frames with one scan a component at most: a progressive one may have any number, which costs time
-without end, and libvips refuses too many."""
+_SEQUENTIAL = frozenset({0xC0, 0xC1})
+_WITH_LENGTH = _FRAMES | {0xC4, 0xCC, _SCAN, 0xFE} | set(range(0xDB, 0xF0))
+"""Markers that a length follows. Others, and bytes that fill up, are libjpeg's matter: what reads
+them in another way than libjpeg is told another size by a file that is made for it."""
+_MAX_SEGMENTS = 100
 _EXIF, _ICC = 0xE1, 0xE2
 _EXIF_MARK, _ICC_MARK = b"Exif\0\0", b"ICC_PROFILE\0"
 _ONE_OF_ONE = b"\x01\x01"
@@ -41,53 +43,82 @@ def plain_size(upload: bytes) -> Size | None:
     try:
         segments = list(_segments(upload))
         frames = [segment for segment in segments if segment[0] in _FRAMES]
-        if len(frames) != 1 or any(_matters(*segment) for segment in segments):
+        if len(frames) != 1 or any(map(_matters, _told_of_pixels(segments))):
             return None
-        return _frame_size(*frames[0])
-    except (struct.error, ValueError):
+        return _frame_size(*frames[0], scan=segments[-1][1])
+    except (struct.error, ValueError, IndexError):
         return None
 
 
-def decode(upload: bytes) -> Pixels:
+def decode(upload: bytes, size: Size) -> Pixels:
     """Decode a JPEG to (h, w, 3) uint8 RGB.
 
+    Args:
+        upload: the whole file.
+        size: what ``plain_size`` tells of it; seen to be right before any memory is taken.
+
     Raises:
-        ValueError: it is damaged, or cut off.
+        ValueError: it is damaged, cut off, or of another size.
     """
+    height, width, *_ = simplejpeg.decode_jpeg_header(upload)
+    if (height, width) != (size.height_px, size.width_px):
+        raise ValueError(f"the header says {width}x{height}, not {size}")
     pixels: Pixels = simplejpeg.decode_jpeg(upload, "RGB")
     return pixels
 
 
 def _segments(upload: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield marker and content of what stands before the first scan.
+    """Yield marker and content of all up to the head of the first scan.
 
     Raises:
         struct.error: it ends before that.
-        ValueError: something else than a segment stands there.
+        ValueError: something else than a segment stands there, or too many do.
     """
     place = len(_START)
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         mark, marker, length = struct.unpack_from(">BBH", upload, place)
-        if mark != 0xFF or length < 2:  # noqa: PLR2004  the length counts itself
+        if mark != 0xFF or marker not in _WITH_LENGTH or length < 2:  # noqa: PLR2004  its own bytes
             raise ValueError("no segment")
-        if marker == _START_OF_SCAN:
-            return
         yield marker, upload[place + 4 : place + 2 + length]
+        if marker == _SCAN:
+            return
         place += 2 + length
+    raise ValueError("too many segments")
 
 
-def _frame_size(marker: int, content: bytes) -> Size | None:
-    """Return the size that a frame's header tells, if it is of a kind that is read here."""
+def _frame_size(marker: int, content: bytes, *, scan: bytes) -> Size | None:
+    """Return the size that a frame's header tells, if it is of a kind that is read here.
+
+    Its one scan must hold all components: of others, and of progressive ones, there may be any
+    number, which takes time without end, and libvips refuses too many.
+    """
     bits, height, width, bands = struct.unpack_from(">BHHB", content)
     is_known = marker in _SEQUENTIAL and bits == _BITS and bands in (_GRAY, RGB)
-    return Size(height_px=height, width_px=width) if is_known and height and width else None
+    is_whole = scan[0] == bands and height > 0 and width > 0
+    return Size(height_px=height, width_px=width) if is_known and is_whole else None
 
 
-def _matters(marker: int, content: bytes) -> bool:
+def _told_of_pixels(segments: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Return what says how the picture lies, and what its colours mean.
+
+    Raises:
+        ValueError: one of these is there more than once.
+    """
+    found = [
+        (marker, content)
+        for marker, content in segments
+        if (marker == _EXIF and content.startswith(_EXIF_MARK))
+        or (marker == _ICC and content.startswith(_ICC_MARK))
+    ]
+    if len({marker for marker, _ in found}) < len(found):
+        raise ValueError("told twice")
+    return found
+
+
+def _matters(segment: tuple[int, bytes]) -> bool:
     """Tell whether a segment turns the picture, or changes its colours."""
-    if marker == _EXIF and content.startswith(_EXIF_MARK):
-        return orientation(content) != 1
-    return marker == _ICC and content.startswith(_ICC_MARK) and not _keeps_colours(content)
+    marker, content = segment
+    return orientation(content) != 1 if marker == _EXIF else not _keeps_colours(content)
 
 
 def _keeps_colours(content: bytes) -> bool:

@@ -5,7 +5,6 @@ them and us makes either side wait for the other.
 """
 
 import threading
-from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -17,6 +16,7 @@ from calotype.codec.decode import open_file, reading, upright
 from calotype.codec.encode import EncodeOptions, save_to
 from calotype.codec.metadata import Metadata, read
 from calotype.codec.pipe import Pipe
+from calotype.codec.vips import VipsImage
 from calotype.domain.image import RGB, Pixels, Size
 from calotype.domain.png import PngWriter
 from calotype.domain.request import ImageFormat
@@ -26,14 +26,18 @@ PART_BYTES = 1024 * 1024
 
 
 class Stream:
-    """A thread of libvips at one end of a pipe; leaving the ``with`` block ends both."""
+    """A thread of libvips at one end of a pipe; leaving the ``with`` block ends both.
 
-    def __init__(self, work: Callable[[], None], name: str) -> None:
-        self._work, self._pipe = work, Pipe()
+    It is never part of a cycle: what it holds open must not wait for the garbage collector.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._pipe = name, Pipe()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
         return self
 
@@ -43,8 +47,18 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread, if it was started, and let go of what it worked on; may take a while."""
         self._pipe.abort()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
+        self._error = None  # it holds on to where it was raised, and so to this
+
+    def _work(self) -> None:
+        """Do what the thread is for."""
+        raise NotImplementedError
 
     def _run(self) -> None:
         try:
@@ -57,7 +71,8 @@ class Stream:
 
     def _wait(self) -> None:
         """Wait for the thread, and raise what it failed with."""
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._error
 
@@ -79,10 +94,11 @@ class RowReader(Stream):
     """
 
     def __init__(self, file: BinaryIO, max_pixels: int, *, keep_metadata: bool = False) -> None:
-        super().__init__(self._read, "rows-in")
-        self._loaded, self.header = open_file(file, max_pixels)
+        super().__init__("rows-in")
+        loaded, self.header = open_file(file, max_pixels)
         with reading(self.header.format, "header"):
-            self.metadata = read(self._loaded) if keep_metadata else None
+            self.metadata = read(loaded) if keep_metadata else None
+        self._loaded: VipsImage | None = loaded
         self._left = self.header.size.height_px
 
     def take(self, count: int) -> Pixels:
@@ -107,7 +123,12 @@ class RowReader(Stream):
             self._wait()  # what is wrong with the end of a file is found after its last row
         return pixels
 
-    def _read(self) -> None:
+    def close(self) -> None:
+        """End the thread, and close the file as far as libvips has it open."""
+        super().close()
+        self._loaded = None
+
+    def _work(self) -> None:
         target = pyvips.TargetCustom()
         target.on_write(lambda data: len(data) if self._pipe.put(bytes(data)) else -1)
         with reading(self.header.format, "data"):
@@ -133,7 +154,7 @@ class RowWriter(Stream):
         options: EncodeOptions,
         metadata: Metadata | None = None,
     ) -> None:
-        super().__init__(self._write, "rows-out")
+        super().__init__("rows-out")
         self._file, self._format, self._options = file, format, options
         self._metadata, self._size = metadata, size
         # Of the trusted loaders of libvips this is the simplest that takes rows as they come.
@@ -164,7 +185,7 @@ class RowWriter(Stream):
         self._pipe.end()
         self._wait()
 
-    def _write(self) -> None:
+    def _work(self) -> None:
         source, target = pyvips.SourceCustom(), pyvips.TargetCustom()
         source.on_read(self._pipe.take)
         target.on_write(self._store)

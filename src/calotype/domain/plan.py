@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from calotype.domain.chain import Chain
-from calotype.domain.model import ModelSpec
 from calotype.domain.params import MAX_WARNINGS, RESERVED, Notes, apply_params, canonical
 from calotype.domain.request import Stage
 from calotype.domain.text import show_value
@@ -37,6 +36,33 @@ class Plan:
         return ",".join(canonical(stage.values) for stage in self.stages)
 
 
+class Planner:
+    """Plans, and remembers the plans of requests without parameters, which are most."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Plan] = {}
+
+    def plan(self, chain: Chain, raw: Mapping[str, object], *, strict: bool = False) -> Plan:
+        """Do what ``plan_stages`` does.
+
+        Raises:
+            InvalidParameterError: as there.
+            MalformedRequestError: as there.
+        """
+        if raw or not chain.is_single:
+            return plan_stages(chain, raw, strict=strict)
+        model = chain.models[0]
+        known = self._known.get(model.id)
+        if known is not None and known.last.model is model:
+            return known
+        plan = plan_stages(chain, raw, strict=strict)
+        if not plan.warnings:  # which ``strict`` makes errors
+            if len(self._known) >= KNOWN_MODELS:
+                self._known.clear()
+            self._known[model.id] = plan
+        return plan
+
+
 def plan_stages(chain: Chain, raw: Mapping[str, object], *, strict: bool = False) -> Plan:
     """Check what was sent, and tell what each stage runs with.
 
@@ -54,8 +80,9 @@ def plan_stages(chain: Chain, raw: Mapping[str, object], *, strict: bool = False
         MalformedRequestError: an image that is not base64.
     """
     if chain.is_single:
-        model = chain.models[0]
-        return _plan_one(model, raw, strict=strict) if raw else _plan_defaults(model)
+        applied = apply_params(chain.models[0], raw, strict=strict)
+        stage = Stage(model=chain.models[0], values=applied.values)
+        return Plan(stages=(stage,), warnings=applied.warnings)
     notes = Notes(strict=strict)
     shared = {name: value for name, value in raw.items() if value is not None}
     tables = _take_tables(chain, shared)
@@ -76,25 +103,6 @@ def plan_stages(chain: Chain, raw: Mapping[str, object], *, strict: bool = False
     kept = Notes(strict=False)
     kept.count(len(warnings) - MAX_WARNINGS)
     return Plan(stages=tuple(stages), warnings=(*warnings[:MAX_WARNINGS], *kept.warnings))
-
-
-def _plan_one(model: ModelSpec, raw: Mapping[str, object], *, strict: bool) -> Plan:
-    """As ``plan_stages``, for a model alone."""
-    applied = apply_params(model, raw, strict=strict)
-    return Plan(stages=(Stage(model=model, values=applied.values),), warnings=applied.warnings)
-
-
-_defaults: dict[str, Plan] = {}
-
-
-def _plan_defaults(model: ModelSpec) -> Plan:
-    """As ``_plan_one``, for no parameters at all, which is most requests: planned once a model."""
-    plan = _defaults.get(model.id)
-    if plan is None or plan.last.model is not model:
-        if len(_defaults) >= KNOWN_MODELS:
-            _defaults.clear()
-        plan = _defaults[model.id] = _plan_one(model, {}, strict=False)
-    return plan
 
 
 def _take_tables(chain: Chain, shared: dict[str, object]) -> list[dict[str, object]]:

@@ -67,7 +67,7 @@ class ImageRequest:
         return Job(
             model=model,
             image=image,
-            params=params,
+            params=dict(params),  # the backend's own: requests without parameters share theirs
             images=images,
             deadline_s=self.deadline_s,
             wait_for_model=self.wait_for_model,
@@ -110,6 +110,8 @@ class Job:
     """A job of the same request was let in before: this one is not refused for a full queue."""
     shrink: int = 0
     """How often the backend shall halve its tile, to need less memory."""
+    keep_tile: bool = False
+    """The backend shall take no larger tile than the usual one, for want of memory."""
     is_strip: bool = False
     """A row of tiles of a larger picture: the backend tells, as a fact, which tile it has."""
     hooks: Hooks = field(default_factory=Hooks)
@@ -171,8 +173,8 @@ class ImageResponse:
     @property
     def applied(self) -> Mapping[str, ParamValue | Mapping[str, ParamValue]]:
         """What was really used; of a chain, by the labels of its stages."""
-        tables = {stage.label: stage.values for stage in self.stages}
-        return self.stages[0].values if "" in tables else tables
+        tables = {stage.label: dict(stage.values) for stage in self.stages}
+        return tables.get("", tables)
 
     @property
     def compute_type(self) -> Literal["cpu", "gpu", "cache"]:

@@ -101,3 +101,27 @@ def _named(note: str, stage: Stage) -> str:
     """Say of which stage a note is, after its kind."""
     kind, found, text = note.partition("; ")
     return f"{kind}; {stage.label}: {text}" if found else f"{stage.label}: {note}"
+
+
+@contextlib.contextmanager
+def strip_hooks(hooks: Hooks, index: int, count: int) -> Iterator[Hooks]:
+    """Give a strip hooks of its own, whose progress is a part of the whole.
+
+    Args:
+        hooks: of the picture; who cancels them cancels the strip.
+        index: of the strip.
+        count: strips in all, each of as many tiles.
+    """
+
+    def step(done: int, total: int) -> None:
+        hooks.report(total * index + done, total * count)
+
+    def tell(event: Event) -> None:
+        if not isinstance(event, Progress):
+            hooks.happened(event)
+
+    own = Hooks(step, tell)
+    with hooks.on_cancel(own.cancel):
+        yield own
+    for note in own.notes:
+        hooks.note(note)

@@ -18,8 +18,14 @@ from calotype.errors import PayloadTooLargeError
 WINDOWED = frozenset({"openvino", "fake"})
 """Backends whose result depends, at each pixel, on the tile around it alone."""
 
+LARGEST_TILE = 1.25
+"""Share of the usual tile that a backend may take where that computes less."""
+
 TILE = "tile"
 """Name of the fact by which a backend tells of a strip which tile it cut it into."""
+
+SHRINK = "shrink"
+"""Name of the fact by which it tells how often that tile was halved, for want of memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from calotype.domain.image import RGB, Size
+from calotype.domain.tiling import LARGEST_TILE
 from calotype.errors import PayloadTooLargeError
 
 MIB = 1024 * 1024
@@ -74,6 +75,20 @@ def fitting_shrink(size: Size, scale: float, footprint: Footprint, room_bytes: i
         f"the picture is {size}; with {room_bytes // MIB} MiB for this model, at most {most}"
         f" pixels are possible{shape}"
     )
+
+
+def may_grow(size: Size, scale: float, footprint: Footprint, room_bytes: int) -> bool:
+    """Tell whether there is room for a network of the largest tile beside those that there are.
+
+    Args:
+        size: of the input.
+        scale: size of the result / size of the input, a side.
+        footprint: of the model.
+        room_bytes: for its worker.
+    """
+    another = footprint.resident_bytes  # most of what a worker holds is one network
+    left = room_bytes - footprint.resident_bytes - another - picture_bytes(size.pixels, scale)
+    return footprint.work_bytes * LARGEST_TILE**2 <= left
 
 
 def largest_pixels(scale: float, footprint: Footprint, room_bytes: int) -> int:

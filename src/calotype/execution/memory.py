@@ -10,7 +10,7 @@ _CGROUP_LIMITS = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
-_RESET_PEAK = "5"
+_RESET_PEAK = b"5"
 """Source: proc(5), /proc/pid/clear_refs."""
 
 
@@ -41,7 +41,11 @@ def resident_bytes(pid: int) -> int:
 def reset_peak() -> None:
     """Let ``peak_bytes`` count from now on, where the system can."""
     try:
-        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+        file = os.open("/proc/self/clear_refs", os.O_WRONLY)
+        try:
+            os.write(file, _RESET_PEAK)
+        finally:
+            os.close(file)
     except OSError:
         return
 
@@ -49,10 +53,12 @@ def reset_peak() -> None:
 def peak_bytes() -> int:
     """Return the most that this process held since ``reset_peak``, or ever."""
     try:
-        for line in Path("/proc/self/status").read_bytes().splitlines():
-            if line.startswith(b"VmHWM:"):
-                return int(line.split()[1]) * 1024
+        file = os.open("/proc/self/status", os.O_RDONLY)  # after each run, so it must be quick
+        try:
+            status = os.read(file, mmap.PAGESIZE)
+        finally:
+            os.close(file)
+        return int(status.partition(b"\nVmHWM:")[2].split(maxsplit=1)[0]) * 1024
     except (OSError, ValueError, IndexError):
-        pass
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

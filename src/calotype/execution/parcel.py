@@ -74,6 +74,7 @@ def pack_jobs(jobs: Sequence[Job], shelf: Shelf) -> tuple[Segment, Message]:
             "left_s": job.deadline_s - time.monotonic(),
             "shrink": job.shrink,
             "is_strip": job.is_strip,
+            "keep_tile": job.keep_tile,
         }
         for job in jobs
     ]
@@ -101,6 +102,7 @@ def open_jobs(
                 params=told["params"],
                 shrink=told["shrink"],
                 is_strip=told["is_strip"],
+                keep_tile=told["keep_tile"],
                 hooks=hooks,
             )
         )

@@ -22,6 +22,7 @@ from calotype.execution.budget import (
     Notes,
     fitting_shrink,
     largest_pixels,
+    may_grow,
     picture_bytes,
 )
 from calotype.execution.crew import Crew
@@ -270,13 +271,14 @@ class Pool:
         footprint, scale = self._footprint(crew), self._scale(job.model, job)
         if not footprint.work_bytes or not scale:
             return job  # nothing is known yet, or nothing can be
-        shrink = fitting_shrink(job.image.size, scale, footprint, self._roster.room_bytes(crew))
+        size, room = job.image.size, self._roster.room_bytes(crew)
+        shrink = fitting_shrink(size, scale, footprint, room)
         if shrink:
             metrics.SMALLER.labels(job.model.id).inc()
             logger.warning("%s runs with its tile halved %dx: memory", job.model.id, shrink)
-        need = footprint.work(shrink) + picture_bytes(job.image.size.pixels, scale)
-        await self._roster.free(need, crew)
-        return replace(job, shrink=shrink)
+        await self._roster.free(footprint.work(shrink) + picture_bytes(size.pixels, scale), crew)
+        is_tight = not may_grow(size, scale, footprint, room)
+        return replace(job, shrink=max(shrink, job.shrink), keep_tile=is_tight)
 
     def _footprint(self, crew: Crew) -> Footprint:
         works = self._notes_of(crew.model).work_bytes

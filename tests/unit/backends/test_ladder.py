@@ -60,6 +60,13 @@ def test_a_large_picture_takes_the_usual_tile() -> None:
     assert ladder().choose(Size(height_px=side, width_px=side), 0) == TILE_PX
 
 
+def test_no_larger_tile_where_memory_is_short() -> None:
+    for width in range(20, 1500, 37):
+        size = Size(height_px=width // 2 + 1, width_px=width)
+        assert ladder().choose(size, 0, keep=True) <= TILE_PX
+    assert ladder().choose(Size(height_px=100, width_px=100), 0, keep=True) == 128
+
+
 def test_for_want_of_memory_the_tile_is_halved() -> None:
     size = Size(height_px=512, width_px=512)
     assert [ladder().choose(size, shrink) for shrink in range(4)] == [288, 128, 64, 64]

@@ -203,6 +203,16 @@ async def test_a_full_disk_is_logged_once_and_leaves_nothing(
     assert await cache.get("k") is not None
 
 
+async def test_what_can_t_get_its_name_leaves_nothing(tmp_path: Path) -> None:
+    cache = make(tmp_path)
+    await cache.put("k", entry())
+    (there,) = files(tmp_path)
+    there.unlink()
+    there.mkdir()
+    await cache.put("k", entry())
+    assert names(tmp_path) == [there.name]
+
+
 async def test_a_folder_that_is_a_file_fails_no_request(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -268,6 +278,11 @@ async def test_the_same_answer_is_written_once(tmp_path: Path) -> None:
     await cache.put("k", dataclasses.replace(stored))
     await cache.settle()
     assert files(tmp_path)[0].stat().st_ino == written
+    first.unlink()
+    await cache.put("k", stored)
+    await cache.settle()
+    assert await disk.get("k") == stored, "what is gone is written again"
+    written = files(tmp_path)[0].stat().st_ino
     await cache.put("k", entry(etag="another"))
     await cache.settle()
     assert files(tmp_path)[0].stat().st_ino != written

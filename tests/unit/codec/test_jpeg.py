@@ -142,7 +142,7 @@ def test_a_cut_off_picture_is_damaged() -> None:
 
 
 def test_too_many_pixels_are_seen_before_any_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: bytes) -> None:
+    def refuse(*_: object) -> None:
         raise AssertionError("it was decoded")
 
     monkeypatch.setattr(jpeg, "decode", refuse)
@@ -152,6 +152,67 @@ def test_too_many_pixels_are_seen_before_any_is_decoded(monkeypatch: pytest.Monk
     struct.pack_into(">HH", claims, claims.index(b"\xff\xc0") + 5, 65500, 65500)
     with pytest.raises(PayloadTooLargeError, match="65500x65500"):
         decode(bytes(claims), LIMIT)
+
+
+def segment(upload: bytes, marker: int) -> bytes:
+    start = upload.index(bytes((0xFF, marker)))
+    return upload[start : start + 2 + int.from_bytes(upload[start + 2 : start + 4])]
+
+
+@pytest.mark.parametrize(
+    "before", [b"\xff\x01", b"\xff", b"\xff\xd0", b"\xff\xd8", b"\xff\x02\0\2", b"\xff\xc8\0\2"]
+)
+def test_only_what_every_reader_reads_alike_is_read(before: bytes) -> None:
+    """A marker without a length, or a byte that fills up, would hide another frame from us."""
+    upload = PLAIN["4:4:4"]
+    assert jpeg.plain_size(upload[:2] + before + upload[2:]) is None
+
+
+def test_another_frame_can_t_be_hidden() -> None:
+    large, small = written(picture(400, 400)), PLAIN["one pixel"]
+    decoy = segment(small, 0xC0) + b"\xff\xda\0\2"
+    landing = 4 + 0xFFE5  # where one lands who takes the marker after FF 01 for a length
+    scan = large.index(b"\xff\xda")
+    head, rest = large[2:scan], large[scan:]
+    fill = landing - 4 - len(head) - 8
+    hidden = b"".join(
+        (
+            b"\xff\xd8\xff\x01\xff\xe5" + struct.pack(">H", fill + 2) + bytes(fill),
+            head + b"\xff\xe6" + struct.pack(">H", 2 + len(decoy)) + decoy,
+            rest,
+        )
+    )
+    assert hidden[landing : landing + len(decoy)] == decoy
+    with pytest.raises(PayloadTooLargeError, match="400x400"):
+        decode(hidden, 100_000)
+
+
+def test_the_decoder_must_agree_about_the_size() -> None:
+    with pytest.raises(ValueError, match="the header says 67x45, not 9x8"):
+        jpeg.decode(PLAIN["4:4:4"], Size(height_px=8, width_px=9))
+
+
+def test_scans_without_number_are_not_read_here() -> None:
+    """Each takes as long as the whole picture; libvips refuses too many."""
+    upload = PLAIN["4:4:4"]
+    scan = segment(upload, 0xDA)
+    one = b"\xff\xda\0\x08\1" + scan[5:7] + scan[-3:]
+    assert jpeg.plain_size(upload.replace(scan, one * 50)) is None
+
+
+def test_no_more_is_looked_at_than_photographs_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: bytes) -> bool:
+        raise AssertionError("a profile was looked at")
+
+    upload = PLAIN["4:4:4"]
+    comments = b"\xff\xfe\0\2" * 200
+    assert jpeg.plain_size(upload[:2] + comments + upload[2:]) is None
+    assert jpeg.plain_size(upload[:2] + comments[:40] + upload[2:]) is not None
+    monkeypatch.setattr(jpeg, "moves_nothing", refuse)
+    profile = segment(PLAIN["srgb"], 0xE2)
+    assert jpeg.plain_size(upload[:2] + 2 * profile + upload[2:]) is None
+    exif = segment(PLAIN["upright"], 0xE1)
+    assert jpeg.plain_size(upload[:2] + 2 * exif + upload[2:]) is None
 
 
 def test_metadata_is_kept_when_it_is_asked_for() -> None:

@@ -1,8 +1,10 @@
 """What is read and written row by row is what is read and written whole."""
 
 import errno
+import gc
 import io
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +117,26 @@ def test_reading_can_end_early(name: str, tmp_path: Path) -> None:
     large.save(tmp_path / "a", FILES[name][1])
     with (tmp_path / "a").open("rb", buffering=0) as file, RowReader(file, LIMIT) as reader:
         reader.take(10)
+
+
+def test_what_is_not_needed_any_more_is_free_without_the_garbage_collector(tmp_path: Path) -> None:
+    """A cycle kept the file open."""
+    written("jpeg", tmp_path / "a")
+    gc.collect()
+    gc.disable()
+    try:
+        with (tmp_path / "a").open("rb", buffering=0) as file:
+            reader = RowReader(file, LIMIT)
+            ref = weakref.ref(reader)
+            del reader
+            assert ref() is None
+            with RowReader(file, LIMIT) as reader:
+                reader.take(10)
+            ref = weakref.ref(reader)
+            del reader
+            assert ref() is None
+    finally:
+        gc.enable()
 
 
 def write(

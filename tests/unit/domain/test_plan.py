@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from typing import Any
 
@@ -9,7 +10,7 @@ from calotype.domain.hooks import Hooks
 from calotype.domain.image import Size
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.domain.params import shown
-from calotype.domain.plan import Plan, plan_stages
+from calotype.domain.plan import Plan, Planner, plan_stages
 from calotype.domain.request import Outcome, Stage
 from calotype.domain.seed import choose_seed, seeded
 from calotype.domain.stage import Run, naming, stage_hooks, summed
@@ -230,3 +231,32 @@ def test_times_add_up_and_notes_name_their_stage() -> None:
     )
     assert whole.notes == ("size; acme/fill: resized", "style: odd")
     assert whole.facts == {"safety": "acme/fill=passed, style=flagged", "x": "style=1"}
+
+
+def test_plans_without_parameters_are_made_once_a_model() -> None:
+    planner = Planner()
+    first = planner.plan(Chain((UP,)), {})
+    assert first == plan_stages(Chain((UP,)), {})
+    assert planner.plan(Chain((UP,)), {}, strict=True) is first
+    assert planner.plan(Chain((UP,)), {"scale": 2}).last.values["scale"] == 2
+    assert planner.plan(Chain((UP,)), {}).last.values["scale"] == 4
+    newer = dataclasses.replace(UP, params=(dataclasses.replace(SCALE, default=3),))
+    assert planner.plan(Chain((newer,)), {}).last.values["scale"] == 3
+    assert planner.plan(Chain((UP, PAINT)), {}) == plan_stages(Chain((UP, PAINT)), {})
+
+
+def test_what_is_required_is_missed_every_time() -> None:
+    planner = Planner()
+    needs = dataclasses.replace(FILL, params=(dataclasses.replace(MASK, required=True),))
+    for _ in range(2):
+        with pytest.raises(InvalidParameterError, match="mask_image is required"):
+            planner.plan(Chain((needs,)), {})
+
+
+def test_a_plan_that_strict_would_refuse_is_not_remembered() -> None:
+    blend = ParamSpec(name="style", type="blend", help="", choices=("a", "b"), default="a:1,b:1")
+    mixed = dataclasses.replace(UP, params=(blend,))
+    planner = Planner()
+    assert planner.plan(Chain((mixed,)), {}).warnings
+    with pytest.raises(InvalidParameterError):
+        planner.plan(Chain((mixed,)), {}, strict=True)

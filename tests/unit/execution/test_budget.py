@@ -13,6 +13,7 @@ from calotype.execution.budget import (
     Footprint,
     fitting_shrink,
     largest_pixels,
+    may_grow,
     picture_bytes,
 )
 
@@ -123,3 +124,14 @@ def test_more_room_never_needs_a_smaller_tile(
         before = fitting_shrink(size, scale, footprint, room)
         assert fitting_shrink(size, scale, footprint, room + more) <= before
     assert largest_pixels(scale, footprint, room) <= largest_pixels(scale, footprint, room + more)
+
+
+@given(sizes, scales, footprints, rooms)
+def test_what_may_grow_fits_with_another_network_and_its_tile(
+    size: Size, scale: float, footprint: Footprint, room: int
+) -> None:
+    grown = footprint.work_bytes * 1.25**2 + 2 * footprint.resident_bytes
+    fits = grown + picture_bytes(size.pixels, scale) <= room
+    assert may_grow(size, scale, footprint, room) == fits
+    if fits:
+        assert fitting_shrink(size, scale, footprint, room) == 0

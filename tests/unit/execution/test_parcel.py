@@ -53,13 +53,21 @@ params = st.dictionaries(
     st.text(max_size=5), st.one_of(st.integers(), st.booleans(), st.floats(), st.text())
 )
 jobs_ = st.builds(
-    lambda image, images, params, shrink: Job(
-        model=NET, image=image, images=images, params=params, shrink=shrink
+    lambda image, images, params, shrink, keep, strip: Job(
+        model=NET,
+        image=image,
+        images=images,
+        params=params,
+        shrink=shrink,
+        keep_tile=keep,
+        is_strip=strip,
     ),
     images,
     st.dictionaries(st.sampled_from(["style", "mask", "mehr"]), images, max_size=2),
     params,
     st.integers(0, 3),
+    st.booleans(),
+    st.booleans(),
 )
 errors_ = st.sampled_from(
     [BadOutputError("nonsense"), MissingWeightsError("ä"), JobCancelledError("left")]
@@ -127,6 +135,7 @@ def test_batches_cross_one_after_another(batches: list[list[Job]]) -> None:
             assert all(same(one.images[name], two.images[name]) for name in one.images)
             assert repr(dict(one.params)) == repr(dict(two.params))  # NaN is not itself
             assert (one.shrink, one.model) == (two.shrink, two.model)
+            assert (one.keep_tile, one.is_strip) == (two.keep_tile, two.is_strip)
             assert not two.hooks.cancelled
 
 
@@ -145,11 +154,11 @@ def test_answers_cross_and_stay(batches: list[list[Answer]]) -> None:
 
 
 def test_large_pictures_have_memory_of_their_own() -> None:
-    big = drawn((1200, 1200), 1, alpha=True)
+    big = drawn((1800, 1800), 1, alpha=True)
     assert big.pixels.nbytes > SMALL_BYTES
     outbox, inbox = Shelf(), Shelf()
     (first,) = answered([big], outbox, inbox)
-    answered([drawn((1200, 1200), 2)], outbox, inbox)
+    answered([drawn((1800, 1800), 2)], outbox, inbox)
     (job,) = sent([Job(model=NET, image=big, params={})], outbox, inbox)
     assert isinstance(first, Image)
     assert same(first, big)

@@ -120,6 +120,18 @@ async def test_a_picture_that_needs_room_gets_a_smaller_tile() -> None:
             assert stage.part(A).peak(runs[-1]) <= 200 * MB
 
 
+@pytest.mark.parametrize(("budget", "keeps"), [(300 * MB, True), (400 * MB, False)])
+async def test_a_larger_tile_is_for_where_another_network_has_room(
+    budget: int, keeps: bool
+) -> None:
+    stage = stage_with(A, work_bytes=80 * MB)
+    async with stage.pool(budget_bytes=budget) as pool:
+        for _ in range(3):
+            await pool.submit(job(A, size=(1000, 1000)))
+        last = stage.part(A).runs[-1][0]
+        assert (last.keep_tile, last.shrink) == (keeps, 0)
+
+
 async def test_who_sends_too_large_a_picture_is_told_a_size_that_is_taken() -> None:
     model = spec("a", scale=2)
     stage = stage_with(model, work_bytes=80 * MB)

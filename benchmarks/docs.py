@@ -1,0 +1,54 @@
+"""Put what the benchmarks found into the page about them, so that nobody copies numbers by hand.
+
+    .venv/bin/python benchmarks/docs.py [benchmarks/results/MACHINE.json]
+
+In docs/benchmarks.md, what stands between ``<!-- found: NAME -->`` and ``<!-- end -->`` is replaced
+by the tables of that benchmark. Default is the results of this machine.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import report
+from run import results_file
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+BLOCK = re.compile(r"(<!-- found: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Fill all blocks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", nargs="?", type=Path, default=results_file())
+    found = json.loads(parser.parse_args().results.read_bytes())
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(filled(page, found), encoding="utf-8")
+
+
+def filled(page: str, found: dict[str, Any]) -> str:
+    """Return the page with the results of a machine in its blocks.
+
+    Args:
+        page: Markdown.
+        found: reports by name, as ``run.py`` keeps them.
+
+    Raises:
+        LookupError: a block asks for a benchmark that wasn't run.
+    """
+
+    def block(match: "re.Match[str]") -> str:
+        one = found[match["name"]]
+        command = f"make bench-one NAME={one['name']}"
+        when = f"Measured on {one['date']} by `{command}`, in {one['took_s']} s."
+        return f"{match[1]}\n{when}\n\n{report.read(one)}\n\n{match[3]}"
+
+    return BLOCK.sub(block, page)
+
+
+if __name__ == "__main__":
+    main()
