@@ -15,6 +15,10 @@ from typing import Any
 import report
 from run import results_file
 
+AIMS = "aims"
+"""The block of all aims, which is no benchmark's."""
+FEW_AIMS = 6
+"""Of a benchmark with more, only those that are missed are listed one by one."""
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BLOCK = re.compile(r"(<!-- found: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -42,12 +46,30 @@ def filled(page: str, found: dict[str, Any]) -> str:
     """
 
     def block(match: "re.Match[str]") -> str:
+        if match["name"] == AIMS:
+            return f"{match[1]}\n{aims(found)}\n\n{match[3]}"
         one = found[match["name"]]
         command = f"make bench-one NAME={one['name']}"
         when = f"Measured on {one['date']} by `{command}`, in {one['took_s']} s."
         return f"{match[1]}\n{when}\n\n{report.read(one)}\n\n{match[3]}"
 
     return BLOCK.sub(block, page)
+
+
+def aims(found: dict[str, Any]) -> report.Table:
+    """List what was aimed at, and what was found."""
+    rows: list[tuple[report.Cell, ...]] = []
+    for name, one in found.items():
+        promised = [aim for aim in report.read(one).aims if aim.limit]
+        missed = [aim for aim in promised if not aim.holds]
+        shown = promised if len(promised) <= FEW_AIMS else missed
+        rows += [
+            (f"`{name}`", aim.what, aim.found, aim.limit, "met" if aim.holds else "**missed**")
+            for aim in shown
+        ]
+        if met := len(promised) - len(missed) if shown is missed else 0:
+            rows.append((f"`{name}`", f"{met} of {len(promised)} aims", None, None, "met"))
+    return report.Table("All aims", ("benchmark", "aim", "found", "bound", ""), tuple(rows))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ async def test_a_bug_of_ours_answers_a_fixed_sentence(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("at /secret/file.py")
 
-    monkeypatch.setattr("calotype.pipeline.plan_stages", broken)
+    monkeypatch.setattr("calotype.pipeline.Planner.plan", broken)
     status, kind, message = problem_of(await server.run())
     assert (status, kind) == (500, "internal")
     assert message == problems.INTERNAL
