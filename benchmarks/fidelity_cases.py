@@ -58,6 +58,25 @@ class Case:
         return f"{self.words}, {self.picture}"
 
 
+def beside_ncnn(
+    model: str,
+    pixels: Pixels,
+    parameters: Mapping[str, Parameter],
+    cut: str,
+    run: Callable[[Pixels], Pixels],
+) -> Case:
+    """Return a case that is exact where the picture is neither cut nor continued."""
+    return Case(
+        model=model,
+        pixels=pixels,
+        parameters=parameters,
+        cut=cut,
+        reference="ncnn",
+        wanted=run(pixels),
+        is_exact=cut == ONE_TILE,
+    )
+
+
 def upscale(model: str, photos: Photos, data: Path) -> Iterator[Case]:
     """Sizes of one tile, of less than one, and of several."""
     del data
@@ -67,15 +86,7 @@ def upscale(model: str, photos: Photos, data: Path) -> Iterator[Case]:
     sizes = {(128, 128): ONE_TILE, (128, 192): PADDED, (256, 320): TILES}
     for number, (size, cut) in enumerate(sizes.items()):
         pixels = crop(photos[number], *size)
-        yield Case(
-            model=model,
-            pixels=pixels,
-            parameters={},
-            cut=cut,
-            reference="ncnn",
-            wanted=run(pixels),
-            is_exact=cut == ONE_TILE,
-        )
+        yield beside_ncnn(model, pixels, {}, cut, run)
 
 
 def upscale_fast(photos: Photos, data: Path) -> Iterator[Case]:
@@ -87,15 +98,7 @@ def upscale_fast(photos: Photos, data: Path) -> Iterator[Case]:
         run = ncnn_upscaler("upscale-fast", f"@{scale}")
         for number, cut in enumerate((ONE_TILE, TILES)):
             pixels = crop(photos[number], 256, 256) if cut == ONE_TILE else photos[number]
-            yield Case(
-                model="upscale-fast",
-                pixels=pixels,
-                parameters={"scale": scale},
-                cut=cut,
-                reference="ncnn",
-                wanted=run(pixels),
-                is_exact=cut == ONE_TILE,
-            )
+            yield beside_ncnn("upscale-fast", pixels, {"scale": scale}, cut, run)
 
 
 def style(photos: Photos, data: Path) -> Iterator[Case]:

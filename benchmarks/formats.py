@@ -142,9 +142,8 @@ def writing(
     print(f"writing {format}: {words}", flush=True)
     contestants = encoders(format, group[0])
     written = [check(format, name, work, group) for name, work in contestants.items()]
-    timings = side_by_side(
-        {name: partial(_each, work, group) for name, work in contestants.items()}, rounds
-    )
+    works = {name: partial(_each, work, group) for name, work in contestants.items()}
+    timings = measure.side_by_side(works, rounds, time.process_time)
     ratios = [report.paired(timing.seconds, timings[0].seconds) for timing in timings]
     shares = [one.size_bytes / written[0].size_bytes for one in written]
     rows = [
@@ -195,9 +194,8 @@ def reading(
         print(f"reading {format}: {words}", flush=True)
         write = list(encoders(format, group[0]).values())[1]
         files = [write(pixels) for pixels in group]
-        ours, theirs = side_by_side(
-            {name: partial(_each, read, files) for name, read in DECODERS.items()}, rounds
-        )
+        works = {name: partial(_each, read, files) for name, read in DECODERS.items()}
+        ours, theirs = measure.side_by_side(works, rounds, time.process_time)
         ratio = report.paired(theirs.seconds, ours.seconds)
         rows.append((words, ours.median_s, theirs.median_s, ratio, largest_difference(files)))
     columns = (
@@ -214,18 +212,6 @@ def largest_difference(files: Sequence[bytes]) -> int:
     """Return how far what both read is apart."""
     apart = [decode_ours(data).astype(np.int16) - pictures.pixels_of(data) for data in files]
     return max(int(np.abs(one).max()) for one in apart)
-
-
-def side_by_side(contestants: Mapping[str, measure.Work], rounds: int) -> list[measure.Timing]:
-    """Measure processor time, all in turn, round after round, after one round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        for name, work in contestants.items():
-            started_s = time.process_time()
-            work()
-            if turn:
-                seconds[name].append(time.process_time() - started_s)
-    return [measure.Timing(name, tuple(values)) for name, values in seconds.items()]
 
 
 def _each(work: Callable[..., object], group: Sequence[object]) -> None:

@@ -4,7 +4,6 @@ import math
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,33 +24,24 @@ class Timing:
         return statistics.median(self.seconds)
 
 
-def side_by_side(contestants: Mapping[str, Work], rounds: int) -> list[Timing]:
-    """Run all contestants in turn, round after round, after one round to warm up."""
+def side_by_side(
+    contestants: Mapping[str, Work], rounds: int, clock: Callable[[], float]
+) -> list[Timing]:
+    """Run all contestants in turn, round after round, after one round to warm up.
+
+    Args:
+        contestants: by name.
+        rounds: that count.
+        clock: seconds of what is measured: of the wall, or of the processor.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
         for name, work in contestants.items():
-            started_s = time.perf_counter()
+            started_s = clock()
             work()
             if turn:
-                seconds[name].append(time.perf_counter() - started_s)
+                seconds[name].append(clock() - started_s)
     return [Timing(name, tuple(values)) for name, values in seconds.items()]
-
-
-def ratio(slow: Timing, fast: Timing) -> tuple[float, float, float]:
-    """Return how many times faster: median of the paired rounds, lowest, highest."""
-    pairs = [a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)]
-    return statistics.median(pairs), min(pairs), max(pairs)
-
-
-def table(timings: list[Timing]) -> str:
-    """Write a Markdown table: the first row is ours, the others are compared with it."""
-    ours = timings[0]
-    rows = ["| engine | median | Calotype is faster by (spread) |", "|---|---|---|"]
-    for timing in timings:
-        middle, low, high = ratio(timing, ours)
-        versus = "" if timing is ours else f"{middle:.2f}x ({low:.2f}-{high:.2f})"
-        rows.append(f"| {timing.name} | {timing.median_s:.3f} s | {versus} |")
-    return "\n".join(rows)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

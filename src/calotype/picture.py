@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,9 @@ _ANY_SIZE = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A finished picture, and how it was made."""
+class _Made:
+    """How a picture was made."""
 
-    body: bytes
-    """The encoded file."""
     format: ImageFormat
     applied: Mapping[str, ParamValue | Mapping[str, ParamValue]]
     """Every parameter that was really used, defaults filled in; of a chain, by its stages."""
@@ -32,6 +30,14 @@ class Picture:
     """What random draws started from; None where nothing is drawn."""
     model_id: str
     inference_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture(_Made):
+    """A finished picture, and how it was made."""
+
+    body: bytes
+    """The encoded file."""
 
     @property
     def size(self) -> Size:
@@ -63,31 +69,16 @@ class Picture:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.save(path)
-        return SavedPicture(
-            path=path,
-            size=self.size,
-            format=self.format,
-            applied=self.applied,
-            warnings=self.warnings,
-            seed=self.seed,
-            model_id=self.model_id,
-            inference_s=self.inference_s,
-        )
+        made = {field.name: getattr(self, field.name) for field in fields(_Made)}
+        return SavedPicture(path=path, size=self.size, **made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SavedPicture:
+class SavedPicture(_Made):
     """A picture that was written to a file, and how it was made."""
 
     path: Path
     size: Size
-    format: ImageFormat
-    applied: Mapping[str, ParamValue | Mapping[str, ParamValue]]
-    """As in ``Picture``; so are the others."""
-    warnings: tuple[str, ...]
-    seed: int | None
-    model_id: str
-    inference_s: float
 
 
 def parse_format(text: str) -> ImageFormat:

@@ -21,7 +21,6 @@ from calotype.codec.glance import GLANCE_BYTES, glance
 from calotype.codec.service import Codec, reductions
 from calotype.codec.strip import RowReader, RowWriter
 from calotype.domain.image import RGB, Image, Pixels, Size
-from calotype.domain.plan import plan_stages
 from calotype.domain.request import ImageFormat, ImageRequest, Stage
 from calotype.domain.stage import strip_hooks
 from calotype.domain.tiling import (
@@ -118,7 +117,7 @@ class Strips:
             OSError: a file can't be read or written.
         """
         chain, codec = self.pipeline.catalog.chain(request.model_id), self.pipeline.codec
-        plan = plan_stages(chain, request.parameters, strict=request.strict)
+        plan = self.pipeline.planner.plan(chain, request.parameters, strict=request.strict)
         if not is_divisible(plan.stages):
             return None
         head = await asyncio.to_thread(_head_of_large, source, plan.last)
@@ -198,8 +197,8 @@ class _Run:
         image, stage = await asyncio.to_thread(self._read), self.stage
         with strip_hooks(self._request.hooks, self._done, len(self.rows)) as hooks:
             job = self._request.job(stage.model, stage.values, image, {})
-            job = replace(job, hooks=hooks, is_strip=True)
-            job = replace(job, admitted=self._done > 0, shrink=self._shrink)
+            admitted, shrink = self._done > 0, self._shrink
+            job = replace(job, hooks=hooks, is_strip=True, admitted=admitted, shrink=shrink)
             outcome = await self._runner.submit(job)
         pixels, (h, w, c) = outcome.image.pixels, image.pixels.shape
         self.scale = self.scale or len(pixels) // h

@@ -22,6 +22,7 @@ from calotype.errors import (
     ShuttingDownError,
     UnknownModelError,
 )
+from unit.interrupt import interrupted
 
 CATALOG = """
 [[model]]
@@ -229,26 +230,8 @@ def test_an_interrupt_stops_the_model(
         steps.append(done)
         started.set()
 
-    class Future:
-        """As if Ctrl-C came while waiting."""
-
-        def __init__(self, future: object) -> None:
-            self._future = future
-
-        def result(self) -> None:
-            started.wait(5)
-            raise KeyboardInterrupt
-
-        def cancel(self) -> None:
-            self._future.cancel()  # type: ignore[attr-defined]
-
-    import asyncio
-
-    submit = asyncio.run_coroutine_threadsafe
-    with monkeypatch.context() as patch:
-        patch.setattr(asyncio, "run_coroutine_threadsafe", lambda c, loop: Future(submit(c, loop)))
-        with pytest.raises(KeyboardInterrupt):
-            local.run("test/slow", pixels, on_progress=step)
+    with interrupted(monkeypatch, started, 5):
+        local.run("test/slow", pixels, on_progress=step)
     local.run("echo", pixels)  # the slow job holds the one device until it has stopped
     assert len(steps) < 100
 

@@ -41,6 +41,7 @@ from calotype.local import LOCAL
 from calotype.settings import load_settings
 from calotype.strips import Strips, Written
 from models import photo
+from unit.interrupt import interrupted
 
 CATALOG = """
 [[model]]
@@ -375,22 +376,8 @@ def test_an_interrupt_stops_everything(
         if done > 2 * total // 10:
             reached.set()
 
-    class Future:
-        def __init__(self, future: object) -> None:
-            self._future = future
-
-        def result(self) -> None:
-            reached.wait(60)
-            raise KeyboardInterrupt
-
-        def cancel(self) -> None:
-            self._future.cancel()  # type: ignore[attr-defined]
-
-    submit = asyncio.run_coroutine_threadsafe
-    with monkeypatch.context() as patch:
-        patch.setattr(asyncio, "run_coroutine_threadsafe", lambda c, loop: Future(submit(c, loop)))
-        with pytest.raises(KeyboardInterrupt):
-            local.run_file("test/slow", source, folder / "out.png", on_progress=step)
+    with interrupted(monkeypatch, reached, 60):
+        local.run_file("test/slow", source, folder / "out.png", on_progress=step)
     stopped_at = steps[-1]
     local.run_file("echo", source, folder / "other.png")  # once the slow job has stopped
     assert steps[-1] - stopped_at < 100

@@ -2,12 +2,11 @@
 
 import struct
 
+from calotype.codec import jpeg
 from calotype.domain.image import Size
 
 GLANCE_BYTES = 128 * 1024
 """Of a file; in front of a JPEG's frame stand EXIF, with a thumbnail, and profiles."""
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SCAN = 0xDA
 
 
 def glance(head: bytes) -> Size | None:
@@ -32,13 +31,9 @@ def glance(head: bytes) -> Size | None:
 def _jpeg(head: bytes) -> tuple[int, int] | None:
     if not head.startswith(b"\xff\xd8"):
         return None
-    place, marker = 2, 0
-    while head[place : place + 1] == b"\xff" and marker != _SCAN:
-        marker, length, height, width = struct.unpack_from(">xBHxHH", head, place)
-        if marker in _FRAMES:
-            return width, height
-        place += 2 + length
-    return None
+    frames = (content for marker, content in jpeg.segments(head) if marker in jpeg.FRAMES)
+    height, width = struct.unpack_from(">xHH", next(frames, b""))
+    return width, height
 
 
 def _png(head: bytes) -> tuple[int, int] | None:

@@ -19,9 +19,9 @@ from calotype.codec.vips import FAILURES, set_up
 from calotype.domain.image import RGB, Pixels, Size
 
 _START, _SCAN = b"\xff\xd8", 0xDA
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
-_WITH_LENGTH = _FRAMES | {0xC4, 0xCC, _SCAN, 0xFE} | set(range(0xDB, 0xF0))
+_WITH_LENGTH = FRAMES | {0xC4, 0xCC, _SCAN, 0xFE} | set(range(0xDB, 0xF0))
 """Markers that a length follows. Others, and bytes that fill up, are libjpeg's matter: what reads
 them in another way than libjpeg is told another size by a file that is made for it."""
 _MAX_SEGMENTS = 100
@@ -41,11 +41,11 @@ def plain_size(upload: bytes) -> Size | None:
         ITU-T T.81, annex B; ICC.1, annex B.4, for profiles.
     """
     try:
-        segments = list(_segments(upload))
-        frames = [segment for segment in segments if segment[0] in _FRAMES]
-        if len(frames) != 1 or any(map(_matters, _told_of_pixels(segments))):
+        found = list(segments(upload))
+        frames = [segment for segment in found if segment[0] in FRAMES]
+        if len(frames) != 1 or any(map(_matters, _told_of_pixels(found))):
             return None
-        return _frame_size(*frames[0], scan=segments[-1][1])
+        return _frame_size(*frames[0], scan=found[-1][1])
     except (struct.error, ValueError, IndexError):
         return None
 
@@ -67,7 +67,7 @@ def decode(upload: bytes, size: Size) -> Pixels:
     return pixels
 
 
-def _segments(upload: bytes) -> Iterator[tuple[int, bytes]]:
+def segments(upload: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield marker and content of all up to the head of the first scan.
 
     Raises:
@@ -98,7 +98,7 @@ def _frame_size(marker: int, content: bytes, *, scan: bytes) -> Size | None:
     return Size(height_px=height, width_px=width) if is_known and is_whole else None
 
 
-def _told_of_pixels(segments: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+def _told_of_pixels(told: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     """Return what says how the picture lies, and what its colours mean.
 
     Raises:
@@ -106,7 +106,7 @@ def _told_of_pixels(segments: Iterable[tuple[int, bytes]]) -> list[tuple[int, by
     """
     found = [
         (marker, content)
-        for marker, content in segments
+        for marker, content in told
         if (marker == _EXIF and content.startswith(_EXIF_MARK))
         or (marker == _ICC and content.startswith(_ICC_MARK))
     ]
