@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from calotype.errors import ShuttingDownError
 
 _CLOSED = "this Calotype is closed"
+_HEED_S = 0.2
+"""How often a wait is left for signals: the system may hand one to a thread that does not wait, as
+libvips' are, and Python would see it only when the wait is over."""
 _Result = TypeVar("_Result")
 
 
@@ -39,7 +42,7 @@ class Loop:
         """
         future = self._begin(work)
         try:
-            return future.result()
+            return _result(future)
         except concurrent.futures.CancelledError:
             raise ShuttingDownError(_CLOSED) from None
         except BaseException:
@@ -93,3 +96,14 @@ class Loop:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await self._loop.shutdown_default_executor()
+
+
+def _result(future: "concurrent.futures.Future[_Result]") -> _Result:
+    """Wait for what comes of work."""
+    try:
+        while not future.done():
+            with contextlib.suppress(TimeoutError):  # of this wait, or the work's own
+                return future.result(_HEED_S)
+        return future.result()
+    finally:
+        del future  # as in ``call``

@@ -18,7 +18,10 @@ def interrupted(
         def __init__(self, future: object) -> None:
             self._future = future
 
-        def result(self) -> None:
+        def done(self) -> bool:
+            return False
+
+        def result(self, timeout_s: float) -> None:
             reached.wait(patience_s)
             raise KeyboardInterrupt
 

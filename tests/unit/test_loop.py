@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import threading
 import weakref
 from collections.abc import Callable
@@ -156,3 +157,43 @@ def test_what_failed_is_free_at_once() -> None:
     finally:
         gc.enable()
         loop.close(nothing, 0)
+
+
+def test_a_signal_that_another_thread_took_interrupts_the_wait() -> None:
+    loop, began, may_end = Loop("test"), threading.Event(), threading.Event()
+    taker = threading.Thread(target=may_end.wait)
+    taker.start()
+
+    async def work() -> None:
+        began.set()
+        await asyncio.sleep(60)
+
+    def send() -> None:
+        began.wait()
+        assert taker.ident is not None
+        # Python's handler runs in the main thread, which nothing wakes.
+        signal.pthread_kill(taker.ident, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.call(work(), ignore)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        may_end.set()
+        sender.join()
+        taker.join()
+        loop.close(nothing, 0)
+
+
+def test_a_timeout_of_the_work_is_no_timeout_of_the_wait() -> None:
+    loop = Loop("test")
+
+    async def late() -> None:
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        loop.call(late(), ignore)
+    loop.close(nothing, 0)
