@@ -23,6 +23,7 @@
     - ShuttingDownError
     - RequestCancelledError
     - UnfinishedError
+    - StoreUnavailableError
   x BackendError          the model's fault; detail goes to the log only
     - ModelCrashedError
     - OutOfMemoryError
@@ -197,6 +198,12 @@ class UnfinishedError(CapacityError):
     """The job is not done yet."""
 
     kind = "unfinished"
+
+
+class StoreUnavailableError(CapacityError):
+    """What the servers share does not answer, and this can't be done without it."""
+
+    kind = "store_unavailable"
 
 
 def shutting_down() -> ShuttingDownError:

@@ -77,6 +77,9 @@ class Settings:
     )
     cache_memory_bytes: int = _knob(128 * MIB, "answers kept in memory, bytes; 0: none", minimum=0)
     cache_disk_bytes: int = _knob(1024 * MIB, "answers kept on disk, bytes; 0: none", minimum=0)
+    store_url: str = _knob(
+        "", "Redis or Valkey that several servers share, redis://HOST:PORT/0; empty: none"
+    )
     jpeg_quality: int = _knob(90, "quality of JPEG answers", minimum=1, maximum=100)
     webp_quality: int = _knob(
         90, "quality of WebP answers; 100 is lossless", minimum=1, maximum=100

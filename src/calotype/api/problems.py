@@ -36,6 +36,7 @@ STATUS: Mapping[type[errors.CalotypeError], HTTPStatus] = {
     # Not a 503: clients repeat those, and the operator would have to cancel again.
     errors.RequestCancelledError: HTTPStatus.CONFLICT,
     errors.UnfinishedError: HTTPStatus.CONFLICT,
+    errors.StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelCrashedError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.OutOfMemoryError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BadOutputError: HTTPStatus.INTERNAL_SERVER_ERROR,
