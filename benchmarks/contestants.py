@@ -14,7 +14,7 @@ import uvloop
 import peer
 from http1 import LostError, post, post_form
 from load import ask_once, closed_loop
-from processes import is_alive, live_children, tree_cpu_s
+from processes import is_alive, kill_all, note_children, tree_cpu_s
 from server import clean_environment, free_port, running, serving
 
 CALOTYPE, LITSERVE = "Calotype", "LitServe"
@@ -201,7 +201,7 @@ def _start(folder: Path, contestant: Contestant) -> tuple[contextlib.ExitStack, 
     """Start a contestant; return what ends it, and it."""
     family: list[psutil.Process] = []
     with contextlib.ExitStack() as stack:
-        stack.callback(_kill, family)
+        stack.callback(kill_all, family)
         if contestant.peer is None:
             server = stack.enter_context(serving(folder, CATALOG))
             pid, port, log = server.process.pid, server.port, server.log
@@ -211,7 +211,7 @@ def _start(folder: Path, contestant: Contestant) -> tuple[contextlib.ExitStack, 
             command = [str(contestant.peer.python), script, "--port", str(port)]
             environ = {**clean_environment(folder), "TMPDIR": str(folder)}
             pid = stack.enter_context(running([*command, *contestant.options], log, environ)).pid
-        stack.callback(_note_children, pid, family)
+        stack.callback(note_children, pid, family)
         answer = _first_answer(port, contestant.request, pid, log)
         _settle(pid)
         return stack.pop_all(), Running(contestant, port, pid, answer)
@@ -225,18 +225,6 @@ def _settle(pid: int) -> None:
         time.sleep(REST_S)
         if tree_cpu_s(pid) - before_s < RESTING * REST_S:
             return
-
-
-def _note_children(pid: int, family: list[psutil.Process]) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family += live_children(pid)
-
-
-def _kill(family: Sequence[psutil.Process]) -> None:
-    """End what a server left behind: Ray's processes are in sessions of their own."""
-    for one in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
 
 
 def _first_answer(port: int, request: bytes, pid: int, log: Path) -> bytes:

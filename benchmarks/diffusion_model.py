@@ -117,9 +117,9 @@ Edit = Callable[[Pixels, str], Pixels]
 
 def load_calotype(told: argparse.Namespace) -> tuple[Edit, str]:
     """Load as the server does."""
-    from calotype.assembly import machine_of
     from calotype.backends.diffusers import load
     from calotype.catalog.scan import scan_models_dir
+    from calotype.running import machine_of
     from calotype.settings import Settings
     from models import job
 

@@ -15,7 +15,6 @@ import child
 import peer
 import report
 from border_tiles import InTiles
-from calotype.assembly import backend_loader
 from calotype.backends.base import Backend, Machine, Precision
 from calotype.backends.ncnn import Layer, read_ncnn
 from calotype.catalog import weights
@@ -24,6 +23,7 @@ from calotype.domain.image import Image, Pixels
 from calotype.domain.model import ModelSpec
 from calotype.domain.params import apply_params
 from calotype.domain.request import Job
+from calotype.running import backend_loader
 from contest import Contestant, Run, inside
 from ncnn_to_onnx import to_onnx
 from ncnn_to_torch import write_checkpoint

@@ -1,6 +1,7 @@
 """Processes seen from outside: which belong to a server, what they hold, what they took."""
 
 import contextlib
+from collections.abc import Sequence
 
 import psutil
 
@@ -9,6 +10,19 @@ def live_children(pid: int) -> list[psutil.Process]:
     """Return the processes that a process has started, and they in turn."""
     children = psutil.Process(pid).children(recursive=True)
     return [child for child in children if is_alive(child)]
+
+
+def note_children(pid: int, family: list[psutil.Process]) -> None:
+    """Add what a process has started to a list, so that it can be found when that one is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family += live_children(pid)
+
+
+def kill_all(family: Sequence[psutil.Process]) -> None:
+    """End what a server left behind: Ray's processes are in sessions of their own."""
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -21,7 +35,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 def tree_bytes(pid: int) -> int:
     """Return the memory of a process and of all that it started."""
-    return sum(map(_share_bytes, _tree(pid)))
+    return sum(map(share_bytes, _tree(pid)))
 
 
 def tree_cpu_s(pid: int) -> float:
@@ -34,7 +48,7 @@ def _tree(pid: int) -> list[psutil.Process]:
     return [main, *main.children(recursive=True)]
 
 
-def _share_bytes(process: psutil.Process) -> int:
+def share_bytes(process: psutil.Process) -> int:
     """Return a process's memory, with its share of what it shares where the system tells that."""
     with contextlib.suppress(psutil.Error):
         full = process.memory_full_info()

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from calotype.assembly import backend_loader
 from calotype.backends.base import Backend, Machine, Precision
 from calotype.catalog.catalog import build_catalog
 from calotype.domain.hooks import Hooks
@@ -12,6 +11,7 @@ from calotype.domain.image import Image, Pixels
 from calotype.domain.model import ModelSpec
 from calotype.domain.params import apply_params
 from calotype.domain.request import Job
+from calotype.running import backend_loader
 
 CATALOG = build_catalog()
 

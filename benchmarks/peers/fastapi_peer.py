@@ -14,7 +14,7 @@ from typing import Any
 import jpeg  # type: ignore[import-not-found]
 import numpy as np
 import uvicorn
-from fastapi import FastAPI, Response, UploadFile  # type: ignore[import-not-found]
+from fastapi import FastAPI, Response, UploadFile
 from numpy.typing import NDArray
 from PIL import Image
 

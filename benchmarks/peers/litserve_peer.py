@@ -13,7 +13,7 @@ from typing import Annotated
 import jpeg  # type: ignore[import-not-found]
 import litserve  # type: ignore[import-not-found]
 import numpy as np
-from fastapi import Depends, Request, Response  # type: ignore[import-not-found]
+from fastapi import Depends, Request, Response
 from numpy.typing import NDArray
 
 

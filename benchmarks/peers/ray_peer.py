@@ -19,7 +19,7 @@ if "--throughput" in sys.argv:  # read when Ray is imported
     os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"
 
 import jpeg  # type: ignore[import-not-found]
-import ray  # type: ignore[import-not-found]
+import ray
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response

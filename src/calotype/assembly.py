@@ -1,49 +1,49 @@
 """The one place where concrete classes are chosen and joined."""
 
-import logging
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from starlette.applications import Starlette
 
 from calotype.api.app import create_app
-from calotype.api.auth import Authenticator
-from calotype.api.limits import RateLimiter
-from calotype.api.tokens import TokenStore
-from calotype.backends.base import Backend, Diffusion, Machine
-from calotype.cache.disk import DiskCache, TieredCache
-from calotype.cache.memory import MemoryCache, NullCache, ResponseCache
+from calotype.api.control import Control
+from calotype.api.door import make_door
 from calotype.catalog.adapter import adapters_stamp
 from calotype.catalog.catalog import Catalog, build_catalog
-from calotype.catalog.supply import Supply, find_models
+from calotype.catalog.supply import Find, Supply, find_models
 from calotype.codec.encode import EncodeOptions
 from calotype.codec.service import Codec, Limits
-from calotype.domain.model import ModelSpec
-from calotype.errors import InvalidSettingError
-from calotype.execution.history import History
-from calotype.execution.load import load_model
-from calotype.execution.memory import machine_bytes
-from calotype.execution.policy import BatchLimits
-from calotype.execution.pool import Capacity, Pool
-from calotype.execution.process import Patience, ProcessWorker
-from calotype.execution.roster import Bounds
-from calotype.execution.thread import ThreadWorker
-from calotype.execution.worker import Worker
-from calotype.pipeline import Pipeline
+from calotype.domain.request import Stage
+from calotype.keeping import make_cache, make_flights, open_store, settle
+from calotype.observe.trace import Tracer, open_tracer
+from calotype.pipeline import Pipeline, Runner
+from calotype.running import make_pool, named
 from calotype.settings import Settings
+from calotype.store.client import Store
 from calotype.strips import Strips
 
-TOKENS_FILE = "tokens.sqlite"
-MAX_BATCH_JOBS = 8
-MAX_BATCH_PIXELS = 4_000_000
-MEMORY_SHARE = 0.75
-"""Of the machine's memory, for models where the settings don't say."""
 
-logger = logging.getLogger(__name__)
+class Executor(Runner, Control, Protocol):
+    """What jobs are run by: the pool here, or the replicas of a cluster."""
+
+    def refuse(self) -> None:
+        """Take no more jobs; those that are in go on."""
+        ...
+
+    async def settle(self, grace_s: float) -> bool:
+        """Wait until no job is left; False if some are after that many seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Stop whatever still runs."""
+        ...
+
+    def kill(self) -> None:
+        """End what runs at once, without waiting for anything; from any thread."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +53,12 @@ class Services:
     settings: Settings
     catalog: Catalog
     pipeline: Pipeline
-    pool: Pool
+    pool: Executor
     strips: Strips
+    store: Store | None = None
+    """What this server shares with others."""
+    tracer: Tracer | None = None
+    """Tells a collector of requests."""
 
     async def start(self) -> None:
         """Load what the settings say, before the first request.
@@ -62,6 +66,8 @@ class Services:
         Raises:
             CalotypeError: a model is unknown or can't be loaded.
         """
+        if self.store is not None:
+            await self.store.check()
         for spec in named(self.settings.preload, self.catalog):
             await self.pool.load(spec)
 
@@ -76,9 +82,15 @@ class Services:
     async def stop(self) -> None:
         """Stop whatever still runs, and let go of the models."""
         await self.pool.close()
-        cache = self.pipeline.cache
-        if isinstance(cache, TieredCache):
-            await cache.settle()  # answers on their way to the disk
+        await settle(self.pipeline.cache, self.pipeline.flights)
+        if self.tracer is not None:
+            await self.tracer.close()
+
+    async def close(self) -> None:
+        """Stop, and let go of what other servers share."""
+        await self.stop()
+        if self.store is not None:
+            await self.store.close()
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -91,35 +103,28 @@ def open_catalog(settings: Settings) -> Catalog:
     return build_catalog(file, settings.models_path, settings.default_model)
 
 
-def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
+def assemble(
+    settings: Settings,
+    catalog: Catalog | None = None,
+    pool: Executor | None = None,
+    stamp: Callable[[Stage], str] | None = None,
+) -> Services:
     """Join the parts.
 
     Args:
         settings: what the operator decided.
         catalog: the models; default those that the settings name.
+        pool: what runs the jobs; default processes of this machine.
+        stamp: which version of adapters a request names; default those of this machine.
 
     Raises:
         ConfigError: the settings name something that isn't there.
     """
     catalog = catalog or open_catalog(settings)
-    pool = Pool(
-        worker_maker(settings),
-        History(settings.cache_path / "loads.json"),
-        Capacity(
-            jobs=settings.queue_size,
-            picture_bytes=settings.queue_bytes,
-            hold_s=settings.hold_s,
-            batch=BatchLimits(max_jobs=MAX_BATCH_JOBS, max_pixels=MAX_BATCH_PIXELS, max_wait_s=0.0),
-            slots=settings.slots,
-            priorities=_priorities(settings.priorities),
-        ),
-        Bounds(
-            budget_bytes=settings.memory_bytes or int(machine_bytes() * MEMORY_SHARE),
-            pinned=frozenset(spec.id for spec in named(settings.pin, catalog)),
-            idle_s=settings.idle_s,
-            replicas=settings.replicas,
-        ),
-    )
+    store = open_store(settings)
+    cache = make_cache(settings, store)
+    tracer = open_tracer(settings.trace_url, settings.trace_share)
+    pool = pool or make_pool(settings, catalog, tracer)
     codec = Codec(
         limits=Limits(max_pixels=settings.max_pixels, max_output_pixels=settings.max_output_pixels),
         options=EncodeOptions(
@@ -132,11 +137,12 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
     adapters = settings.loras_path
     pipeline = Pipeline(
         catalog=catalog,
-        cache=_cache(settings),
+        cache=cache,
+        flights=make_flights(cache, store),
         runner=pool,
         codec=codec,
         kind=_kind(settings),
-        stamp=lambda stage: adapters_stamp(adapters, stage.values),
+        stamp=stamp or (lambda stage: adapters_stamp(adapters, stage.values)),
     )
     return Services(
         settings=settings,
@@ -144,103 +150,36 @@ def assemble(settings: Settings, catalog: Catalog | None = None) -> Services:
         pipeline=pipeline,
         pool=pool,
         strips=Strips(pipeline=pipeline),
+        store=store,
+        tracer=tracer,
     )
 
 
-def create_server(services: Services) -> Starlette:
+def create_server(services: Services, find: Find | None = None) -> Starlette:
     """Put the HTTP server in front of the parts.
+
+    Args:
+        services: the parts.
+        find: finds models that nobody has named before; default on the Hub.
 
     Raises:
         ConfigError: the token file is damaged.
     """
-    folder = services.settings.models_path
-    supply = Supply(services.catalog, partial(find_models, folder=folder))
+    find = find or partial(find_models, folder=services.settings.models_path)
+    supply = Supply(services.catalog, find)
+    door = make_door(services.settings, services.store)
     return create_app(
         pipeline=services.pipeline,
         supply=supply if services.settings.allow_pull else None,
         control=services.pool,
         settings=services.settings,
-        authenticator=Authenticator(TokenStore(services.settings.data_path / TOKENS_FILE)),
-        limiter=RateLimiter(),
+        authenticator=door.authenticator,
+        limiter=door.limiter,
+        tokens=door.copy,
         start=services.start,
         stop=services.stop,
-    )
-
-
-def named(names: str, catalog: Catalog) -> list[ModelSpec]:
-    """Return the models of a list with commas.
-
-    Raises:
-        UnknownModelError: there is none of a name.
-    """
-    return [catalog.get(name.strip()) for name in names.split(",") if name.strip()]
-
-
-def worker_maker(settings: Settings) -> Callable[[ModelSpec], Worker]:
-    """Return what makes a model's worker: where the settings say, as far as the system can."""
-    machine = machine_of(settings)
-    if settings.isolation == "process" and hasattr(socket, "AF_UNIX"):
-        patience = Patience(stop_s=settings.stop_s, load_s=settings.load_limit_s)
-        return lambda spec: ProcessWorker(spec, machine, patience)
-    if settings.isolation == "process":
-        logger.warning("this system passes no memory between processes: models run on threads")
-    return lambda spec: ThreadWorker(backend_loader(spec, machine), f"model-{spec.name}")
-
-
-def machine_of(settings: Settings) -> Machine:
-    """Return what backends may use."""
-    threads = settings.threads
-    if not threads and settings.slots > 1:
-        threads = max(1, (os.cpu_count() or 1) // settings.slots)
-    return Machine(
-        cache_dir=settings.cache_path,
-        threads=threads,
-        max_output_pixels=settings.max_output_pixels,
-        precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
-        diffusion=Diffusion(
-            device=settings.diffusion_device,  # type: ignore[arg-type]
-            engine=settings.diffusion_engine,  # type: ignore[arg-type]
-            compile=settings.diffusion_compile,
-            offload=settings.diffusion_offload,  # type: ignore[arg-type]
-            safety=settings.safety,  # type: ignore[arg-type]
-            stage_bytes=settings.stage_cache_bytes,
-            loras_dir=settings.loras_path,
-        ),
-    )
-
-
-def backend_loader(spec: ModelSpec, machine: Machine) -> Callable[[], Backend]:
-    """Return what loads a model in this process."""
-    return lambda: load_model(spec, machine)
-
-
-def _priorities(text: str) -> dict[str, int]:
-    """Read ``NAME=NUMBER, ...``.
-
-    Raises:
-        InvalidSettingError: it is something else.
-    """
-    found = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, number = part.rpartition("=")
-        try:
-            found[name.strip()] = int(number)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise InvalidSettingError(f"priorities must be NAME=NUMBER, ..., got {part!r}")
-    return found
-
-
-def _cache(settings: Settings) -> ResponseCache:
-    """Choose where answers are kept."""
-    memory = (
-        MemoryCache(settings.cache_memory_bytes) if settings.cache_memory_bytes else NullCache()
-    )
-    if not settings.cache_disk_bytes:
-        return memory
-    return TieredCache(
-        memory, DiskCache(settings.cache_path / "answers", settings.cache_disk_bytes)
+        tracer=services.tracer,
+        store=services.store,
     )
 
 

@@ -1,6 +1,7 @@
 """Files that nobody ever sees half written."""
 
 import contextlib
+import glob
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder is missing, full or write-protected.
     """
-    partial = path.with_name(f".{path.name[:NAME_CHARS]}.partial-{secrets.token_hex(4)}")
+    partial = path.with_name(f"{_partial(path)}{secrets.token_hex(4)}")
     try:
         with partial.open("xb") as stream:
             yield stream
@@ -37,3 +38,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what a writer that was killed left of a file; nobody may be writing it now.
+
+    Raises:
+        OSError: the folder is write-protected.
+    """
+    for partial in path.parent.glob(f"{glob.escape(_partial(path))}*"):
+        partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> str:
+    """Return how the names of a file's partial files begin."""
+    return f".{path.name[:NAME_CHARS]}.partial-"

@@ -24,6 +24,7 @@
     - RequestCancelledError
     - UnfinishedError
     - StoreUnavailableError
+    - RequestLostError
   x BackendError          the model's fault; detail goes to the log only
     - ModelCrashedError
     - OutOfMemoryError
@@ -204,6 +205,12 @@ class StoreUnavailableError(CapacityError):
     """What the servers share does not answer, and this can't be done without it."""
 
     kind = "store_unavailable"
+
+
+class RequestLostError(CapacityError):
+    """The server that ran a request is gone, and nobody will answer it."""
+
+    kind = "lost"
 
 
 def shutting_down() -> ShuttingDownError:

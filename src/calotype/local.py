@@ -62,7 +62,7 @@ class Calotype:
         self._services = assemble(load_settings({**LOCAL, **given}))
         self._loop = Loop("calotype")
         grace_s = self._services.settings.drain_s
-        self._end = weakref.finalize(self, self._loop.close, self._services.stop, grace_s)
+        self._end = weakref.finalize(self, self._loop.close, self._services.close, grace_s)
         self._wait(self._services.start(), Hooks())
 
     def run(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from calotype.cache.flight import SingleFlight
+from calotype.cache.flight import Flights, SingleFlight
 from calotype.cache.key import name_answer
 from calotype.cache.memory import Entry, ResponseCache
 from calotype.catalog.catalog import Catalog
@@ -19,7 +19,7 @@ from calotype.domain.request import CacheStatus, ImageRequest, ImageResponse, Jo
 from calotype.domain.seed import choose_seed, seeded
 from calotype.domain.stage import Run, naming, skip, stage_hooks, summed
 from calotype.errors import DeadlineExceededError
-from calotype.observe import metrics
+from calotype.observe import metrics, trace
 
 
 class Runner(Protocol):
@@ -51,9 +51,7 @@ class Pipeline:
     stamp: Callable[[Stage], str] = lambda _: ""
     """Which version of the files that parameters name."""
     planner: Planner = field(default_factory=Planner)
-    flights: SingleFlight[tuple[Entry, Outcome]] = field(
-        default_factory=lambda: SingleFlight((DeadlineExceededError,))
-    )
+    flights: Flights[tuple[Entry, Outcome | None]] = field(default_factory=SingleFlight)
 
     async def run(self, request: ImageRequest) -> ImageResponse:
         """Answer one request.
@@ -84,7 +82,7 @@ class Pipeline:
         key = await name_answer(request.upload, chain.spec, plan.text, kind)
         outcome: Outcome | None = None
         status: CacheStatus = "hit"
-        entry = await self.cache.get(key) if request.use_cache else None
+        entry = await trace.timed("cache.get", self.cache.get(key)) if request.use_cache else None
         if entry is None:
             entry, outcome, status = await self._compute(request, plan.stages, key)
         metrics.CACHE.labels(status).inc()
@@ -104,17 +102,17 @@ class Pipeline:
 
     async def _compute(
         self, request: ImageRequest, stages: tuple[Stage, ...], key: str
-    ) -> tuple[Entry, Outcome, CacheStatus]:
+    ) -> tuple[Entry, Outcome | None, CacheStatus]:
         """Make the answer, or wait for the same one that is being made."""
         # The seed is no part of the key: a request that names none may be answered by any.
         seed = choose_seed(stages)
 
         async def compute(hooks: Hooks) -> tuple[Entry, Outcome]:
             self.runner.check()
-            upload = await self.codec.decode(request.upload, stages, request.formats)
-            told = replace(request, hooks=hooks)
-            made, run = await self._run_stages(told, seeded(stages, seed), upload)
-            file = await self.codec.encode(made, upload, request.formats)
+            decoding = self.codec.decode(request.upload, stages, request.formats)
+            upload = await trace.timed("decode", decoding)
+            made, run = await self._run_stages(request, hooks, seeded(stages, seed), upload)
+            file = await trace.timed("encode", self.codec.encode(made, upload, request.formats))
             entry = Entry(
                 body=file.body,
                 format=file.format,
@@ -123,28 +121,29 @@ class Pipeline:
                 notes=(*run.notes, *file.notes),
                 facts=run.facts,
             )
-            await self.cache.put(key, entry)
-            return entry, run.outcome
+            await trace.timed("cache.put", self.cache.put(key, entry))
+            return entry, replace(run.outcome, trace=trace.current())
 
         if not request.use_cache:
             return *await compute(request.hooks), "bypass"
         # Who waits for a model and who doesn't can't share an answer that says that it loads.
         flight = f"{key} {request.wait_for_model}"
         (entry, outcome), shared = await self.flights.run(flight, compute, request.hooks)
+        trace.link(outcome.trace if outcome else "")
         return entry, outcome, "coalesced" if shared else "miss"
 
     async def _run_stages(
-        self, request: ImageRequest, stages: tuple[Stage, ...], upload: Upload
+        self, request: ImageRequest, hooks: Hooks, stages: tuple[Stage, ...], upload: Upload
     ) -> tuple[Made, Run]:
         """Run one model after the other, each on what the one before made; most often only one."""
         made, runs = Made(image=upload.image), []
         for i, stage in enumerate(stages):
-            with naming(stage), stage_hooks(request.hooks, stage.label, i, len(stages)) as hooks:
+            with naming(stage), stage_hooks(hooks, stage.label, i, len(stages)) as own:
                 inputs = await self.codec.prepare(stages[i:], made.image, upload.images[i])
                 job = request.job(stage.model, inputs.params, inputs.image, inputs.images)
-                job = replace(job, hooks=hooks, admitted=i > 0)
+                job = replace(job, hooks=own, admitted=i > 0, trace=trace.current())
                 outcome = skip(job) if inputs.is_done else await self.runner.submit(job)
                 made = await self.codec.finish(stage, inputs, outcome.image)
-            facts = {**hooks.facts, **made.facts}
-            runs.append(Run(outcome=outcome, notes=hooks.notes, facts=facts))
+            facts = {**own.facts, **made.facts}
+            runs.append(Run(outcome=outcome, notes=own.notes, facts=facts))
         return made, summed(stages, runs)

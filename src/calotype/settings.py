@@ -80,6 +80,15 @@ class Settings:
     store_url: str = _knob(
         "", "Redis or Valkey that several servers share, redis://HOST:PORT/0; empty: none"
     )
+    store_timeout_s: float = _knob(
+        1.0, "seconds that the store gets to answer", minimum=0.01, maximum=60
+    )
+    store_answer_s: float = _knob(
+        86_400.0, "seconds that an answer is kept in the store", minimum=1
+    )
+    store_entry_bytes: int = _knob(
+        16 * MIB, "largest answer kept in the store, bytes; 0: none", minimum=0
+    )
     jpeg_quality: int = _knob(90, "quality of JPEG answers", minimum=1, maximum=100)
     webp_quality: int = _knob(
         90, "quality of WebP answers; 100 is lossless", minimum=1, maximum=100
@@ -139,6 +148,23 @@ class Settings:
         256 * MIB, "encoded prompts and source pictures kept per model, bytes; 0: none", minimum=0
     )
     preload: str = _knob("", "models to load at start, separated by commas")
+    cluster_ingresses: str = _knob(
+        "1", "servers in front of a cluster's models: a number, or MIN-MAX"
+    )
+    cluster_models: str = _knob(
+        "*: replicas=1",
+        "where models run on a cluster: NAME, NAME: replicas=1-4 cpus=2 gpus=0 ongoing=8; ...;"
+        " those of one entry share its replicas, * is every other model",
+    )
+    trace_url: str = _knob(
+        "", "collector of OpenTelemetry that is sent traces, http://HOST:4318; empty: none"
+    )
+    trace_share: float = _knob(
+        1.0,
+        "share of requests that are traced, where their sender doesn't say",
+        minimum=0,
+        maximum=1,
+    )
     log_level: str = _knob("info", "what to log", choices=("debug", "info", "warning", "error"))
     log_format: str = _knob(
         "auto", "auto: text on a terminal, else json", choices=("auto", "text", "json")
@@ -250,3 +276,18 @@ def _user_folder(variable: str, fallback: str) -> Path:
     """
     base = os.environ.get(variable)
     return (Path(base) if base else Path.home() / fallback) / "calotype"
+
+
+def tell_children(values: Mapping[str, str]) -> None:
+    """Say something to libraries that are not imported yet, and to the processes that we start.
+
+    Args:
+        values: by variable; what the operator has set stays.
+    """
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+
+
+def ray_address() -> str:
+    """Return the address of the cluster that Ray's own variable names; empty for none."""
+    return os.environ.get("RAY_ADDRESS", "")

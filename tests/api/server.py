@@ -1,4 +1,4 @@
-"""A whole server in this process, with fake models, and a client for it."""
+"""A whole server with fake models, in this process unless `pytest --live` asks for another."""
 
 import asyncio
 import base64
@@ -6,21 +6,26 @@ import contextlib
 import io
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import numpy as np
 from PIL import Image
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from bridge import Bridge
+from calotype.api.door import TOKENS_FILE
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE, Services, assemble, create_server
+from calotype.assembly import Services, assemble, create_server
 from calotype.catalog.catalog import Catalog
+from calotype.catalog.schema import revision_of
 from calotype.domain.model import ModelSpec, ParamSpec
 from calotype.observe.metrics import REGISTRY
 from calotype.settings import Settings
+from live import SERVERS, leased, skip_inside
+from live import sample as live_sample
 
 Message = MutableMapping[str, Any]
 
@@ -38,15 +43,16 @@ STYLE_IMAGE = ParamSpec(name="style_image", type="image", help="a style")
 
 
 def fake(alias: str, *params: ParamSpec, **options: str | float) -> ModelSpec:
-    return ModelSpec(
+    spec = ModelSpec(
         id=f"test/{alias}",
         alias=alias,
         backend="fake",
-        revision=f"revision-of-{alias}",
+        revision="",
         licence="Apache-2.0",
         params=params,
         options=options,
     )
+    return replace(spec, revision=revision_of(spec))
 
 
 ECHO = fake("echo", INVERT, STRENGTH)
@@ -55,7 +61,9 @@ STYLE = fake("style", STYLE_IMAGE)
 
 
 def picture(side: int = 8, file_format: str = "PNG", *, seed: int = 0) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    # Nobody can empty the cache of a live server: it gets other pictures than for the last test.
+    seeds = [seed, SERVERS[0].leases] if SERVERS else seed
+    pixels = np.random.default_rng(seeds).integers(0, 256, (side, side, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, file_format, **_options(file_format))
     return file.getvalue()
@@ -77,10 +85,15 @@ def text(upload: bytes) -> str:
 class Server:
     """A started server."""
 
-    app: Starlette
+    app: ASGIApp
     client: httpx.AsyncClient
     tokens: TokenStore
-    services: Services
+    inside: Services | None = None
+    """None: it is another process."""
+
+    @property
+    def services(self) -> Services:
+        return self.inside or skip_inside()
 
     async def run(
         self,
@@ -107,16 +120,18 @@ class Server:
 async def serving(folder: Path, *specs: ModelSpec, **settings: Any) -> AsyncIterator[Server]:  # noqa: ANN401
     """Serve models, the first being the default."""
     models = specs or (ECHO, DRAW, STYLE)
-    chosen = Settings(
-        default_model=models[0].alias,
-        data_dir=str(folder / "data"),
-        **{
-            "cache_dir": str(folder / "cache"),
-            "cache_disk_bytes": 0,
-            "isolation": "thread",  # quicker; tests/e2e has the processes
-            **settings,
-        },
-    )
+    told = {
+        "default_model": models[0].alias,
+        "cache_disk_bytes": 0,
+        "isolation": "thread",  # quicker; tests/e2e has the processes
+        **settings,
+    }
+    if SERVERS:
+        async with leased(folder, models, told) as client:
+            yield Server(Bridge(client), client, TokenStore(folder / "data" / TOKENS_FILE))
+        return
+    folders = {"data_dir": str(folder / "data"), "cache_dir": str(folder / "cache")}
+    chosen = Settings(**{**folders, **told})
     services = assemble(chosen, Catalog(models, models[0].alias))
     app = create_server(services)
     transport = httpx.ASGITransport(app)
@@ -144,6 +159,13 @@ def problem_of(response: httpx.Response) -> tuple[int, str, str]:
     return response.status_code, body["error_type"], body["error"]
 
 
+def sample(name: str, **labels: str) -> float:
+    """Return a number that the server counts."""
+    if SERVERS:
+        return live_sample(SERVERS[0].url, name, labels)
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
 class Line:
     """A connection whose client the test can make leave."""
 
@@ -151,15 +173,20 @@ class Line:
         self.left = asyncio.Event()
         self.sent: list[Message] = []
         self._body: Message | None = {"type": "http.request", "body": body, "more_body": not whole}
-        self.watched = False
+        self._watched = False
 
     async def receive(self) -> Message:
         if self._body is not None:
             first, self._body = self._body, None
             return first
-        self.watched = True
+        self._watched = True
         await self.left.wait()
         return {"type": "http.disconnect"}
+
+    @property
+    def watched(self) -> bool:
+        """Whether the server has looked if the client is still there."""
+        return skip_inside() if SERVERS else self._watched
 
     async def send(self, message: Message) -> None:
         self.sent.append(message)
@@ -173,8 +200,18 @@ class Line:
         return asyncio.ensure_future(server.app(scope, self.receive, self.send))
 
 
-class Gate:
+class Gate(Protocol):
     """Where fake models that sleep, as they load or run, wait until the test opens it."""
+
+    def open(self) -> None:
+        """Let everybody pass, now and later."""
+
+    async def reached(self) -> None:
+        """Wait until a model waits here."""
+
+
+class InnerGate:
+    """A gate in this process."""
 
     def __init__(self) -> None:
         self._reached, self._opened = threading.Event(), threading.Event()
@@ -186,12 +223,9 @@ class Gate:
             self._opened.wait(SOON_S)
 
     def open(self) -> None:
-        """Let everybody pass, now and later."""
         self._opened.set()
 
     async def reached(self) -> None:
-        """Wait until a model waits here."""
-
         async def true() -> bool:
             return self._reached.is_set()
 
@@ -207,7 +241,7 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
 
 def jobs() -> float:
     """Jobs in work, those included that wait for their model."""
-    return REGISTRY.get_sample_value("calotype_queue_jobs") or 0.0
+    return sample("calotype_queue_jobs")
 
 
 async def state(server: Server, model: str) -> str:

@@ -41,7 +41,7 @@ async def test_a_computed_answer_has_exactly_the_documented_headers(server: Serv
     for name in ("x-queue-time", "x-inference-time", "x-total-time"):
         assert re.fullmatch("[0-9]+", found[name])
     assert found["x-model-id"] == "test/echo"
-    assert found["x-model-revision"] == "revision-of-echo"
+    assert found["x-model-revision"] == ECHO.revision
     assert found["x-cache"] == "miss"
     assert found["x-batch-size"] == "1"
     assert found["x-content-type-options"] == "nosniff"

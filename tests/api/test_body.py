@@ -9,8 +9,6 @@ from PIL import Image
 from api.server import ECHO, Server, picture, pixels_of, problem_of, serving, text
 from calotype.api.body import THREAD_FROM_BYTES
 
-UPLOAD = picture()
-
 
 @pytest.mark.parametrize(
     "content_type",
@@ -22,7 +20,7 @@ async def test_raw_bytes_run_whatever_their_content_type(
     headers = {} if content_type is None else {"content-type": content_type}
     response = await server.run(headers=headers)
     assert response.status_code == 200
-    assert np.array_equal(pixels_of(response.content), pixels_of(UPLOAD))
+    assert np.array_equal(pixels_of(response.content), pixels_of(picture()))
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "image/png", "text/plain", ""])
@@ -30,11 +28,11 @@ async def test_raw_bytes_run_whatever_their_content_type(
 async def test_a_body_that_begins_with_a_brace_is_json(
     server: Server, content_type: str, lead: bytes
 ) -> None:
-    body = lead + json.dumps({"inputs": text(UPLOAD), "parameters": {"invert": True}}).encode()
+    body = lead + json.dumps({"inputs": text(picture()), "parameters": {"invert": True}}).encode()
     headers = {"content-type": content_type}
     response = await server.client.post("/models/echo", content=body, headers=headers)
     assert response.status_code == 200
-    assert np.array_equal(pixels_of(response.content), 255 - pixels_of(UPLOAD))
+    assert np.array_equal(pixels_of(response.content), 255 - pixels_of(picture()))
 
 
 @pytest.mark.parametrize("field", ["inputs", "image"])
@@ -51,14 +49,14 @@ async def test_a_body_that_begins_with_a_brace_is_json(
 )
 async def test_base64_in_all_its_spellings(server: Server, field: str, spell: object) -> None:
     assert callable(spell)
-    response = await server.send({field: spell(text(UPLOAD))})
+    response = await server.send({field: spell(text(picture()))})
     assert response.status_code == 200
     assert response.headers["content-type"] == "image/png"
 
 
 @pytest.mark.parametrize("parameters", [{}, None])
 async def test_parameters_may_be_empty(server: Server, parameters: object) -> None:
-    response = await server.send({"inputs": text(UPLOAD), "parameters": parameters})
+    response = await server.send({"inputs": text(picture()), "parameters": parameters})
     assert response.status_code == 200
 
 
@@ -66,7 +64,9 @@ async def test_both_names_of_the_picture_must_agree(server: Server) -> None:
     other = text(picture(seed=1))
     good = await server.send({"inputs": other, "image": other})
     assert good.status_code == 200
-    status, kind, message = problem_of(await server.send({"inputs": other, "image": text(UPLOAD)}))
+    status, kind, message = problem_of(
+        await server.send({"inputs": other, "image": text(picture())})
+    )
     assert (status, kind) == (400, "malformed")
     assert "inputs and image" in message
 
@@ -112,7 +112,7 @@ async def test_what_is_no_request_is_a_400_that_says_so(
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"%PDF-1.7",
         b"\x1f\x8b\x08",
-        UPLOAD[:20],
+        picture()[:20],
         b"\xff\xd8\xff",
     ],
 )
@@ -143,13 +143,13 @@ async def test_every_format_is_read(server: Server, file_format: str) -> None:
 async def test_parameters_and_options_must_be_objects(
     server: Server, name: str, value: object
 ) -> None:
-    status, kind, message = problem_of(await server.send({"inputs": text(UPLOAD), name: value}))
+    status, kind, message = problem_of(await server.send({"inputs": text(picture()), name: value}))
     assert (status, kind) == (422, "validation")
     assert message.startswith(f"{name} must be an object, got ")
 
 
 async def test_unknown_fields_are_warned_of(server: Server) -> None:
-    body = {"inputs": text(UPLOAD), "prompt": "x", "wait": 1, "options": {"use_gpu": True}}
+    body = {"inputs": text(picture()), "prompt": "x", "wait": 1, "options": {"use_gpu": True}}
     response = await server.send(body)
     assert response.status_code == 200
     prompt, wait, gpu = response.headers.get_list("x-hf-warning")
@@ -160,21 +160,21 @@ async def test_unknown_fields_are_warned_of(server: Server) -> None:
 
 async def test_a_thousand_unknown_fields_are_few_warnings(server: Server) -> None:
     body: dict[str, object] = {f"x{i}": 1 for i in range(1000)}
-    response = await server.send({"inputs": text(UPLOAD), **body})
+    response = await server.send({"inputs": text(picture()), **body})
     warnings = response.headers.get_list("x-hf-warning")
     assert len(warnings) == 21
     assert warnings[-1] == "request; and 980 more were ignored"
 
 
 async def test_strict_refuses_unknown_fields(server: Server) -> None:
-    response = await server.send({"inputs": text(UPLOAD), "\u20acuro": 1}, x_strict="yes")
+    response = await server.send({"inputs": text(picture()), "\u20acuro": 1}, x_strict="yes")
     status, kind, message = problem_of(response)
     assert (status, kind) == (422, "validation")
     assert message.startswith("?uro is not a field of a request")
 
 
 async def test_options_of_old_clients_are_honoured(server: Server) -> None:
-    body: dict[str, object] = {"inputs": text(UPLOAD)}
+    body: dict[str, object] = {"inputs": text(picture())}
     fresh = {**body, "options": {"use_cache": False, "wait_for_model": True}}
     assert (await server.send(body)).headers["x-cache"] == "miss"
     assert (await server.send(body)).headers["x-cache"] == "hit"
@@ -184,7 +184,7 @@ async def test_options_of_old_clients_are_honoured(server: Server) -> None:
 
 
 async def test_options_are_booleans(server: Server) -> None:
-    response = await server.send({"inputs": text(UPLOAD), "options": {"use_cache": "maybe"}})
+    response = await server.send({"inputs": text(picture()), "options": {"use_cache": "maybe"}})
     assert problem_of(response) == (
         422,
         "validation",
@@ -225,6 +225,7 @@ async def chunks(count: int, sent: list[int]) -> AsyncIterator[bytes]:
         yield b"x" * 500
 
 
+@pytest.mark.inside  # clients don't look for an early answer
 async def test_a_body_that_says_it_is_too_long_is_not_read(small: Server) -> None:
     sent: list[int] = []
     response = await small.client.post(
@@ -234,6 +235,7 @@ async def test_a_body_that_says_it_is_too_long_is_not_read(small: Server) -> Non
     assert sent == []
 
 
+@pytest.mark.inside  # clients don't look for an early answer
 async def test_a_body_that_says_nothing_is_read_up_to_the_limit(small: Server) -> None:
     sent: list[int] = []
     response = await small.client.post("/models/echo", content=chunks(100, sent))

@@ -22,8 +22,9 @@ from api.server import (
     state,
     until,
 )
+from calotype.api.door import TOKENS_FILE
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE
+from calotype.cache.flight import SingleFlight
 
 STOPPED = "the request was cancelled by an operator"
 
@@ -85,6 +86,7 @@ async def test_a_request_that_waits_for_its_model_is_cancelled(
         assert (await server.run("slow")).status_code == 200
 
 
+@pytest.mark.inside  # clients don't look for an early answer
 async def test_a_request_whose_body_is_on_its_way_is_cancelled(server: Server) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield picture()[:50]
@@ -121,8 +123,9 @@ async def test_one_of_two_equal_requests_is_cancelled(
         tasks = {name: begin(server, name) for name in ("leader", "follower")}
 
         async def together() -> bool:
-            flights = server.services.pipeline.flights._flights.values()
-            return [len(flight.crowd) for flight in flights] == [2]
+            flights = server.services.pipeline.flights
+            assert isinstance(flights, SingleFlight)
+            return [len(flight.crowd) for flight in flights._flights.values()] == [2]
 
         await until(together)
         assert (await stop(server, leaves)).json()["cancelled"] == 1

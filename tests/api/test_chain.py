@@ -31,6 +31,7 @@ from api.server import (
     jobs,
     picture,
     problem_of,
+    sample,
     serving,
     state,
     text,
@@ -38,7 +39,6 @@ from api.server import (
 )  # fmt: skip
 from calotype.catalog.catalog import build_catalog
 from calotype.domain.model import ParamSpec
-from calotype.observe.metrics import REGISTRY
 
 MASK = ParamSpec(name="mask_image", type="image", help="what to repaint")
 BLUR = ParamSpec(name="mask_blur", type="integer", help="soft edge", default=0, minimum=0)
@@ -146,9 +146,8 @@ async def test_the_headers_tell_of_all_stages(server: Server) -> None:
     seed = int(response.headers["x-seed"])
     assert response.headers["content-type"] == "image/webp"
     assert response.headers["x-model-id"] == "test/draw+test/up+test/draw"
-    assert response.headers["x-model-revision"] == (
-        "revision-of-draw+revision-of-up+revision-of-draw"
-    )
+    revisions = "+".join(spec.revision for spec in (DRAW, UP, DRAW))
+    assert response.headers["x-model-revision"] == revisions
     assert json.loads(response.headers["x-parameters-applied"]) == {
         "draw#1": {"seed": seed},
         "up": {"scale": 3, "strength": 0.5},
@@ -284,8 +283,7 @@ async def test_a_chain_is_not_loaded_as_one(server: Server) -> None:
 
 async def test_the_metrics_have_one_name_for_all_chains(server: Server) -> None:
     def answers(model: str) -> float:
-        labels = {"model": model, "status": "200"}
-        return REGISTRY.get_sample_value("calotype_requests_total", labels) or 0.0
+        return sample("calotype_requests_total", model=model, status="200")
 
     before = answers("chain")
     await server.run("echo+draw", photo())

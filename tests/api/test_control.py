@@ -19,13 +19,13 @@ from api.server import (
     jobs,
     picture,
     problem_of,
+    sample,
     serving,
     state,
 )
+from calotype.api.door import TOKENS_FILE
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE
 from calotype.domain.model import ModelSpec, WeightFile
-from calotype.observe.metrics import REGISTRY
 
 MIB = 1024 * 1024
 
@@ -87,7 +87,7 @@ async def test_a_load_that_takes_longer_than_its_deadline_goes_on(
         gate.open()
         assert (await command(server, "/models/late/load")).status_code == 200
     counted = "calotype_model_load_duration_seconds_count"
-    assert REGISTRY.get_sample_value(counted, {"model": "test/late"}) == 1
+    assert sample(counted, model="test/late") == 1
 
 
 @pytest.mark.parametrize("verb", ["load", "unload"])

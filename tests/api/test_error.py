@@ -142,6 +142,7 @@ def _client(server: Server) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(server.app), base_url="http://test")
 
 
+@pytest.mark.inside  # its end is part of it
 async def test_work_that_the_drain_cuts_off_is_told_so(tmp_path: Path) -> None:
     async with serving(tmp_path, fake("slow", step_s=0.05, steps=20), drain_s=0) as server:
         client = _client(server)

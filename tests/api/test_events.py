@@ -275,7 +275,8 @@ async def test_a_request_that_left_is_cancelled(tmp_path: Path) -> None:
         line.left.set()
         await asyncio.wait_for(serving_it, SOON_S)
         assert line.sent == []
-        found = (await server.client.get("/requests/mine")).json()
+        # Over a network it isn't known yet that the client left: this waits for the end.
+        found = (await server.client.get("/requests/mine", headers={"prefer": "wait=20"})).json()
     assert (found["state"], found["error"]["error"]) == ("cancelled", "the client left")
 
 

@@ -26,7 +26,7 @@ async def test_one_model(server: Server, path: str) -> None:
     found = (await server.client.get(f"/models/{path}")).json()
     assert found["id"] == "test/echo"
     assert found["backend"] == "fake"
-    assert found["revision"] == "revision-of-echo"
+    assert found["revision"] == ECHO.revision
     assert found["parameters"]["type"] == "object"
     assert {"size_bytes", "tile_px", "scale", "state", "license", "task"} <= set(found)
 

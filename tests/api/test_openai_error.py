@@ -14,8 +14,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api.forms import MODELS, URL, edit, error_of, form_of, made
 from api.server import Server, fake, picture, problem_of, serving, text
 from calotype.api import multipart
+from calotype.api.door import TOKENS_FILE
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE
 
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 
@@ -34,6 +34,7 @@ def bearer(folder: Path, name: str, **options: Any) -> dict[str, str]:  # noqa: 
 # Who may.
 
 
+@pytest.mark.inside  # clients don't look for an early answer
 async def test_no_token(tmp_path: Path) -> None:
     bearer(tmp_path, "a")
     async with serving(tmp_path) as server:

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from api.server import Server, fake, picture, serving
+from api.server import Server, fake, picture, sample, serving
 from calotype.api.operation import SHOWN_SETTINGS, VERSION
 from calotype.api.problems import STATUS
-from calotype.observe.metrics import REGISTRY
 
 
 async def test_the_root_says_ok(server: Server) -> None:
@@ -35,34 +34,30 @@ async def test_info_shows_limits_and_no_secrets(server: Server) -> None:
     assert not {"data_dir", "cache_dir", "models_dir", "catalog_file", "host"} & set(found)
 
 
-def count(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
-
-
 async def test_requests_and_bytes_are_counted(tmp_path: Path) -> None:
     upload = picture()
     good = {"model": "test/counted", "status": "200"}
     async with serving(tmp_path, fake("counted")) as server:
         uploads, answers = (
-            count("calotype_upload_bytes_total"),
-            count("calotype_answer_bytes_total"),
+            sample("calotype_upload_bytes_total"),
+            sample("calotype_answer_bytes_total"),
         )
         response = await server.run("counted", upload)
-        assert count("calotype_upload_bytes_total") - uploads == len(upload)
-        assert count("calotype_answer_bytes_total") - answers == len(response.content)
-        assert count("calotype_requests_total", **good) == 1
-        assert count("calotype_request_duration_seconds_count", model="test/counted") == 1
+        assert sample("calotype_upload_bytes_total") - uploads == len(upload)
+        assert sample("calotype_answer_bytes_total") - answers == len(response.content)
+        assert sample("calotype_requests_total", **good) == 1
+        assert sample("calotype_request_duration_seconds_count", model="test/counted") == 1
         await server.run("counted", b"hello")
-        assert count("calotype_requests_total", model="test/counted", status="400") == 1
+        assert sample("calotype_requests_total", model="test/counted", status="400") == 1
         shown = await server.client.get("/metrics")
     assert shown.headers["content-type"].startswith("text/plain; version=")
     assert 'calotype_requests_total{model="test/counted",status="200"} 1.0' in shown.text
 
 
 async def test_unknown_models_make_no_new_label(server: Server) -> None:
-    before = count("calotype_requests_total", model="", status="404")
+    before = sample("calotype_requests_total", model="", status="404")
     await server.client.post("/models/made-up-by-a-client", content=picture())
-    assert count("calotype_requests_total", model="", status="404") == before + 1
+    assert sample("calotype_requests_total", model="", status="404") == before + 1
     assert "made-up-by-a-client" not in (await server.client.get("/metrics")).text
 
 

@@ -1,4 +1,4 @@
-"""Install what tests run beside Python's packages: old clients, JavaScript, a browser, valgrind.
+"""Install what tests run beside Python's packages: old clients, JavaScript, a browser, servers.
 
 Run once by `make test`; does nothing when all is there.
 """
@@ -63,10 +63,32 @@ def valgrind() -> str | None:
     return shutil.which("valgrind")
 
 
+def redis_server() -> str | None:
+    """Return the path of redis-server, installing Debian's if need be; None where that fails.
+
+    The tests of the shared store skip without it.
+    """
+    if shutil.which("redis-server") is None and shutil.which("apt-get") is not None:
+        try:
+            _install("redis-server")
+            _end_service("redis-server")
+        except subprocess.CalledProcessError as error:
+            sys.stderr.write(f"no redis-server, so no store is shared: {error}\n")
+    return shutil.which("redis-server")
+
+
 def _install(*packages: str) -> None:
     """Install packages of Debian's."""
     subprocess.run(["apt-get", "update", "--quiet"], check=True)
     subprocess.run(["apt-get", "install", "--yes", "--quiet", *packages], check=True)
+
+
+def _end_service(name: str) -> None:
+    """Stop what a package of Debian's has started, now and at the next boot."""
+    if Path("/run/systemd/system").is_dir():
+        subprocess.run(["systemctl", "disable", "--now", name], check=True)
+    else:
+        subprocess.run(["service", name, "stop"], check=False)  # it may not have started at all
 
 
 def _is_done(folder: Path, content: str) -> bool:
@@ -88,3 +110,4 @@ if __name__ == "__main__":
     node_client()
     chromium()
     valgrind()
+    redis_server()

@@ -166,8 +166,8 @@ async def test_the_asynchronous_client(aclient: openai.AsyncOpenAI, picture: Pat
 
 
 def test_tokens(tmp_path: Path, picture: Path) -> None:
+    from calotype.api.door import TOKENS_FILE
     from calotype.api.tokens import TokenStore
-    from calotype.assembly import TOKENS_FILE
 
     secret = TokenStore(tmp_path / "data" / TOKENS_FILE).create("ci", models=["upscale-fast"])
     with serving(tmp_path) as server:

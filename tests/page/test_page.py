@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from calotype.api.door import TOKENS_FILE
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE
 from compat import prepare
 from e2e.server import Server, serving
 from page.visitor import Visitor

@@ -124,7 +124,7 @@ def test_any_header_values(running: Client, headers: dict[str, bytes]) -> None:
 @given(st.binary(max_size=20), st.sampled_from(["GET", "POST"]))
 def test_any_path(running: Client, path: bytes, method: str) -> None:
     runner, server = running
-    url = f"http://test/{urllib.parse.quote(path)}"
+    url = f"{server.client.base_url}/{urllib.parse.quote(path)}"
     response = runner.run(server.client.request(method, url, content=PICTURE))
     if response.status_code != 200:
         assert problem_of(response)[0] in {404, 405}

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from starlette.routing import Match, Route
 from calotype.api.answer import Answers
 from calotype.api.archive import Archive
 from calotype.api.auth import Authenticator, Caller
+from calotype.api.board import Board, LocalBoard
 from calotype.api.command import Commands
 from calotype.api.control import Control, Supply
 from calotype.api.document import json_response
@@ -25,7 +26,7 @@ from calotype.api.gate import Gate
 from calotype.api.inference import Inference
 from calotype.api.inflight import InFlight
 from calotype.api.jobs import Jobs
-from calotype.api.limits import RateLimiter
+from calotype.api.limits import Limiter
 from calotype.api.lookup import Lookup
 from calotype.api.openapi import describe
 from calotype.api.operation import Operation
@@ -38,11 +39,16 @@ from calotype.api.routes import (
     openai_paths,
     tracking_paths,
 )
+from calotype.api.shared_board import SharedBoard
+from calotype.api.shared_tokens import TokenCopy
+from calotype.api.traced import Traced
 from calotype.api.tracking import Tracking
 from calotype.domain.text import printable
 from calotype.errors import CalotypeError, UnknownPathError
+from calotype.observe.trace import Tracer
 from calotype.pipeline import Pipeline
 from calotype.settings import Settings
+from calotype.store.client import Store
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +64,11 @@ def create_app(
     control: Control,
     settings: Settings,
     authenticator: Authenticator,
-    limiter: RateLimiter,
+    limiter: Limiter,
     supply: Supply | None = None,
+    tracer: Tracer | None = None,
+    store: Store | None = None,
+    tokens: TokenCopy | None = None,
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
 ) -> Starlette:
@@ -72,38 +81,75 @@ def create_app(
         authenticator: tells callers by their tokens.
         limiter: counts their requests.
         supply: gets models that nobody has named before; None: such models don't exist.
+        tracer: tells a collector of each request; None: nobody.
+        store: what several servers share; None: this one is alone.
+        tokens: what is known of the tokens in the store, to be kept up to date.
         start: loads models; runs beside the first requests.
         stop: lets running requests finish.
     """
     gate = Gate(authenticator=authenticator, limiter=limiter)
     in_flight = InFlight(Archive(settings.result_bytes, settings.result_s))
-    jobs = Jobs(pipeline=pipeline, in_flight=in_flight, answers=Answers(), settings=settings)
+    board: Board = LocalBoard(in_flight)
+    if store is not None:
+        board = SharedBoard(in_flight, store, settings)
+    jobs = Jobs(
+        pipeline=pipeline,
+        in_flight=in_flight,
+        board=board,
+        answers=Answers(),
+        settings=settings,
+    )
+    operation = Operation(pipeline=pipeline, control=control, settings=settings, store=store)
     paths = _paths(
-        pipeline=pipeline, control=control, settings=settings, gate=gate, supply=supply, jobs=jobs
+        pipeline=pipeline,
+        control=control,
+        settings=settings,
+        gate=gate,
+        supply=supply,
+        jobs=jobs,
+        operation=operation,
     )
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        del app
-        starting = asyncio.create_task(_start(start), name="start")
-        try:
-            yield
-        finally:
-            starting.cancel()
-            await asyncio.wait((starting,))
-            await jobs.settle(JOBS_S)
-            await stop()
-            await jobs.close()
-
+    middleware = [Middleware(Doorway)]
+    if tracer is not None:
+        middleware.insert(0, Middleware(Traced, tracer))
     app = Starlette(
         routes=[path.route() for path in paths],
-        middleware=[Middleware(Doorway)],
+        middleware=middleware,
         exception_handlers={HTTPException: _no_route},
-        lifespan=lifespan,
+        lifespan=lambda _: _living(jobs, store, tokens, start, stop),
     )
     # A redirect would lose the picture of a POST.
     app.router.redirect_slashes = False
     return app
+
+
+@contextlib.asynccontextmanager
+async def _living(
+    jobs: Jobs,
+    store: Store | None,
+    tokens: TokenCopy | None,
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
+) -> AsyncIterator[None]:
+    """Do what there is to do beside the requests, and what before and after them."""
+    beside = [asyncio.create_task(jobs.board.attend(), name="board")]
+    if tokens is not None:
+        await tokens.refresh()  # or those who come first would be sent away
+        beside.append(asyncio.create_task(tokens.follow(), name="tokens"))
+    starting = asyncio.create_task(_start(start), name="start")
+    try:
+        yield
+    finally:
+        starting.cancel()
+        await asyncio.wait((starting,))
+        await jobs.settle(JOBS_S)
+        await stop()
+        await jobs.close()
+        await _end(beside)
+        await jobs.board.close()
+        if store is not None:
+            await store.close()
 
 
 def _paths(
@@ -114,6 +160,7 @@ def _paths(
     gate: Gate,
     supply: Supply | None,
     jobs: Jobs,
+    operation: Operation,
 ) -> list[Path]:
     """Return every route, those first that win over others."""
     in_flight = jobs.in_flight
@@ -134,13 +181,12 @@ def _paths(
         gate=gate,
         answers=jobs.answers,
     )
-    commands = Commands(pipeline=pipeline, control=control, in_flight=in_flight, settings=settings)
-    operation = Operation(pipeline=pipeline, control=control, settings=settings)
+    commands = Commands(pipeline=pipeline, control=control, board=jobs.board, settings=settings)
     lookup = Lookup(pipeline=pipeline)
     paths = [
         *command_paths(gate, commands, inference, pipeline),
         *open_paths(inference, operation),
-        *tracking_paths(gate, Tracking(in_flight)),
+        *tracking_paths(gate, Tracking(jobs.board)),
         *openai_paths(gate, edits, lookup),
         *guarded_paths(gate, lookup, operation),
     ]
@@ -152,6 +198,15 @@ def _paths(
     page = gate.guard(openapi)
     paths.append(Path(method="GET", path="/openapi.json", endpoint=page, summary="This page"))
     return paths
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End what was done beside the requests; a failure of it is logged."""
+    for task in tasks:
+        task.cancel()
+    for end in await asyncio.gather(*tasks, return_exceptions=True):
+        if not isinstance(end, asyncio.CancelledError) and end is not None:
+            logger.error("beside the requests", exc_info=end)
 
 
 async def _start(start: Callable[[], Awaitable[None]]) -> None:

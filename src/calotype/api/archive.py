@@ -80,19 +80,19 @@ class Archive:
         self._expire()
         return self._records.get((owner, request_id))
 
-    def remove(self, record: Record) -> None:
+    def remove(self, owner: str, request_id: str) -> None:
         """Forget a record."""
-        self._forget((record.owner, record.request_id))
+        self._forget((owner, request_id))
 
-    def expires_in_s(self, record: Record) -> float:
-        """Return how long a record stays, unless room is needed."""
-        return max(0.0, record.ended_s + self._keep_s - self._clock())
+    def expires_in_s(self, ended_s: float) -> float:
+        """Return how long a record that ended then stays, unless room is needed."""
+        return max(0.0, ended_s + self._keep_s - self._clock())
 
     def _expire(self) -> None:
         """Forget what is too old, and come back when the next will be."""
         while self._records:
             key, oldest = next(iter(self._records.items()))
-            if (left_s := self.expires_in_s(oldest)) > 0:
+            if (left_s := self.expires_in_s(oldest.ended_s)) > 0:
                 if self._timer is None:
                     loop = asyncio.get_running_loop()
                     self._timer = loop.call_later(left_s, self._wake)

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from calotype.api.tokens import Token, TokenStore, Version, hash_secret, utc_now
-from calotype.errors import ForbiddenError, InvalidSettingError, UnauthorizedError
+from calotype.api.token import Token, TokenTable, Version, hash_secret, utc_now
+from calotype.errors import (
+    ForbiddenError,
+    InvalidSettingError,
+    StoreUnavailableError,
+    UnauthorizedError,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -80,14 +85,15 @@ def require_admin(caller: Caller, deed: str) -> None:
 
 
 class Authenticator:
-    """Tell callers by their tokens, from a copy of the token file in memory.
+    """Tell callers by their tokens, from a copy of them in memory.
 
-    The copy is read again when the file has changed, so a token that another process creates or
+    The copy is read again when the tokens have changed, so one that another process creates or
     revokes counts within ``CHECK_EVERY_S``. Once there has been a token, the server stays closed
     until it is started again: to lose the file, or to revoke the last token, opens nothing.
 
     Args:
-        store: read at once, so that a damaged file is found at the start.
+        table: read at once, so that a damaged file is found at the start.
+        closed: whether it opens to nobody without a token, also while there is no token.
         clock: monotonic, seconds.
         now: wall clock, with a time zone, for the expiry.
 
@@ -97,18 +103,22 @@ class Authenticator:
 
     def __init__(
         self,
-        store: TokenStore,
+        table: TokenTable,
         *,
+        closed: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._store = store
+        self._table = table
         self._clock = clock
         self._now = now
         self._checked_s = clock()
-        self._version: Version | None = store.version()
-        self._tokens = store.by_hash()
-        self._closed = bool(self._tokens)
+        self._version: Version | None = None
+        self._tokens: dict[bytes, Token] = {}
+        self._keeps_closed = closed
+        self._is_read = False
+        self._closed = True
+        self._read()
 
     def authenticate(self, header: str | None) -> Caller:
         """Tell who sent a request.
@@ -118,10 +128,13 @@ class Authenticator:
 
         Raises:
             UnauthorizedError: the server has tokens, and this is none of them or an expired one.
+            StoreUnavailableError: the server doesn't know its tokens yet.
         """
         self._refresh()
         if not self._closed:
             return Caller("", None)
+        if not self._is_read:
+            raise StoreUnavailableError("the tokens have not been read yet", retry_after_s=1.0)
         match = _BEARER.fullmatch(header or "")
         if match is None:
             raise UnauthorizedError(_MISSING)
@@ -134,18 +147,29 @@ class Authenticator:
 
     def _refresh(self) -> None:
         clock_s = self._clock()
-        if clock_s - self._checked_s < CHECK_EVERY_S:
+        if clock_s - self._checked_s < CHECK_EVERY_S and self._is_read:
             return
         self._checked_s = clock_s
         try:
-            # In this order: a change in between shows as another version at the next check.
-            version = self._store.version()
-            if version == self._version:
-                return
-            self._tokens = self._store.by_hash()
+            self._read()
         except InvalidSettingError as exc:
             # Those who had a token keep it while the operator repairs the file.
             _logger.error("going on with the tokens known so far: %s", exc)  # noqa: TRY400
-            return
-        self._version = version
-        self._closed = self._closed or bool(self._tokens)
+
+    def _read(self) -> None:
+        """Read the tokens, if they have changed.
+
+        Raises:
+            InvalidSettingError: they can't be read.
+        """
+        try:
+            # In this order: a change in between shows as another version at the next check.
+            version = self._table.version()
+            if version == self._version and self._is_read:
+                return
+            self._tokens = self._table.by_hash()
+        except StoreUnavailableError:
+            return  # closed until they are read for the first time; then a copy is always there
+        self._version, self._is_read = version, True
+        self._keeps_closed = self._keeps_closed or bool(self._tokens)
+        self._closed = self._keeps_closed

@@ -11,12 +11,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from calotype.api.auth import Caller
+from calotype.api.board import Board
 from calotype.api.control import Control, refuse_draining
 from calotype.api.document import json_response
 from calotype.api.exchange import KEY
 from calotype.api.header import read_wishes
 from calotype.api.inference import Inference, model_name
-from calotype.api.inflight import InFlight
 from calotype.domain.model import ModelSpec
 from calotype.domain.text import printable
 from calotype.errors import (
@@ -38,15 +38,15 @@ class Commands:
     Args:
         pipeline: knows the models.
         control: loads and unloads them.
-        in_flight: knows the requests in work.
+        board: knows the requests in work.
         settings: how long a command may take.
     """
 
     def __init__(
-        self, *, pipeline: Pipeline, control: Control, in_flight: InFlight, settings: Settings
+        self, *, pipeline: Pipeline, control: Control, board: Board, settings: Settings
     ) -> None:
         self._pipeline, self._control = pipeline, control
-        self._in_flight, self._settings = in_flight, settings
+        self._board, self._settings = board, settings
         self._begun: set[asyncio.Task[None]] = set()  # asyncio alone would not keep them alive
 
     async def load(self, request: Request, caller: Caller) -> Response:
@@ -94,10 +94,11 @@ class Commands:
 
         Raises:
             UnknownRequestError: none is in work.
+            StoreUnavailableError: none is in work here, and other servers can't be asked.
         """
         request_id = printable(request.path_params["request_id"], _ID_CHARS)
         _note(caller, "cancel request", request_id)
-        cancelled = self._in_flight.cancel(request_id)
+        cancelled = await self._board.cancel(request_id)
         if not cancelled:
             raise UnknownRequestError(f"Request {request_id} is not in work")
         return json_response({"request_id": request_id, "cancelled": cancelled})

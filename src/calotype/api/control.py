@@ -21,6 +21,10 @@ class Control(Protocol):
         """Let a model's jobs finish, and give its memory back; nothing if it isn't loaded."""
         ...
 
+    async def numbers(self) -> bytes:
+        """Return the metrics, in the Prometheus text format."""
+        ...
+
     @property
     def draining(self) -> bool:
         """Whether no more work is taken, because the end is near."""

@@ -56,7 +56,7 @@ class Edits:
         """
         refuse_draining(self.control)  # before the body, which may be long
         exchange: Exchange = scope[KEY]
-        caller = self.gate.admit(exchange)
+        caller = await self.gate.admit(exchange)
         wishes = read_wishes(exchange.headers, self.settings)
         record = self.in_flight.new(exchange, caller.name)
         with self.in_flight.holding(record):

@@ -8,8 +8,7 @@ from starlette.responses import Response
 
 from calotype.api.auth import Authenticator, Caller, require_admin
 from calotype.api.exchange import KEY, Exchange
-from calotype.api.limits import RateLimiter, headers
-from calotype.errors import RateLimitedError
+from calotype.api.limits import Limiter, headers, spent
 
 Endpoint = Callable[[Request, Caller], Response]
 Command = Callable[[Request, Caller], Awaitable[Response]]
@@ -20,7 +19,7 @@ class Gate:
     """Tells callers, and counts what they ask for."""
 
     authenticator: Authenticator
-    limiter: RateLimiter
+    limiter: Limiter
 
     def identify(self, exchange: Exchange) -> Caller:
         """Tell who sent a request.
@@ -31,7 +30,7 @@ class Gate:
         sent = exchange.headers.get(b"authorization")
         return self.authenticator.authenticate(None if sent is None else sent.decode("latin-1"))
 
-    def admit(self, exchange: Exchange) -> Caller:
+    async def admit(self, exchange: Exchange) -> Caller:
         """Tell who wants to run a model, and count it; the answer will tell what is left.
 
         Raises:
@@ -39,14 +38,13 @@ class Gate:
             RateLimitedError: somebody who spent all.
         """
         caller = self.identify(exchange)
-        try:
-            state = self.limiter.spend(caller)
-        except RateLimitedError:
-            if (state := self.limiter.peek(caller)) is not None:
-                exchange.extra += headers(state)
-            raise
-        if state is not None:
-            exchange.extra += headers(state)
+        rate = None if caller.token is None else caller.token.rate_per_minute
+        if rate is None:
+            return caller
+        state = await self.limiter.spend(caller.name, rate)
+        exchange.extra += headers(state)
+        if not state.granted:
+            raise spent(caller.name, state)
         return caller
 
     def guard(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:

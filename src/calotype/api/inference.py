@@ -58,7 +58,7 @@ class Inference:
         """
         refuse_draining(self._control)  # before the body, which may be long
         exchange: Exchange = scope[KEY]
-        caller = self._gate.admit(exchange)
+        caller = await self._gate.admit(exchange)
         chain = await self.chain(model_name(scope), exchange, caller)
         is_job = read_preference(exchange.headers).is_async
         record = self._in_flight.new(exchange, caller.name, is_job=is_job)
@@ -114,13 +114,19 @@ class Inference:
     ) -> Work:
         """Take a job."""
         self._jobs.check(record)
-        with self._in_flight.holding(record):
-            try:
-                request, warnings = await self._read(exchange, record, chain, receive)
-                return await self._jobs.begin(record, request, warnings, exchange.started_s)
-            except BaseException:
-                record.is_job = False  # so that its id is free for another try
-                raise
+        try:
+            with self._in_flight.holding(record):
+                try:
+                    notes = await self._jobs.board.claim(record)
+                    exchange.extra += ((b"x-hf-warning", note.encode()) for note in notes)
+                    request, warnings = await self._read(exchange, record, chain, receive)
+                    return await self._jobs.begin(record, request, warnings, exchange.started_s)
+                except BaseException:
+                    record.is_job = False  # so that its id is free for another try
+                    raise
+        except Exception:
+            await self._jobs.board.tell(record)  # so that it is free on other servers too
+            raise
 
     async def _model(
         self, name: str, exchange: Exchange, caller: Caller, *, waits: bool

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from calotype.api.archive import Archive, Key
 from calotype.api.exchange import Exchange
@@ -25,6 +25,8 @@ class InFlight:
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
+        self.on_enter: Callable[[Record], None] | None = None
+        """Called with each request that its sender may ask for, where others are to hear of it."""
         self._records: dict[str, list[Record]] = {}
         self._early: defaultdict[Key, list[asyncio.Event]] = defaultdict(list)
 
@@ -78,6 +80,14 @@ class InFlight:
                 del self._early[key]
         return self.look_up(owner, request_id)
 
+    def stop(self, owner: str, request_id: str, reason: str) -> int:
+        """Stop an owner's request, the one that ``look_up`` finds; return how many there were."""
+        record = self.look_up(owner, request_id)
+        if record is None or record.is_over:
+            return 0
+        record.cancel(reason)
+        return 1
+
     def cancel(self, request_id: str) -> int:
         """Stop the requests of an id, whosoever; return how many there were."""
         found = self.find(request_id)
@@ -117,6 +127,8 @@ class InFlight:
         self._records.setdefault(record.request_id, []).append(record)
         for came in self._early.get((record.owner, record.request_id), ()):
             came.set()
+        if record.is_kept and self.on_enter is not None:
+            self.on_enter(record)
 
     def _leave(self, record: Record) -> None:
         records = self._records[record.request_id]

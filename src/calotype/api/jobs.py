@@ -9,8 +9,10 @@ from starlette.responses import Response
 from starlette.types import Message, Receive
 
 from calotype.api.answer import Answers, conditional
+from calotype.api.board import Board
 from calotype.api.document import json_response
 from calotype.api.exchange import Exchange
+from calotype.api.followed import Followed
 from calotype.api.header import read_preference
 from calotype.api.inflight import InFlight
 from calotype.api.presence import while_present
@@ -40,15 +42,22 @@ class Jobs:
     Args:
         pipeline: runs them.
         in_flight: knows them.
+        board: knows those of other servers.
         answers: writes what they are answered with.
         settings: how many there may be.
     """
 
     def __init__(
-        self, *, pipeline: Pipeline, in_flight: InFlight, answers: Answers, settings: Settings
+        self,
+        *,
+        pipeline: Pipeline,
+        in_flight: InFlight,
+        board: Board,
+        answers: Answers,
+        settings: Settings,
     ) -> None:
         self._pipeline, self._settings = pipeline, settings
-        self.in_flight, self.answers = in_flight, answers
+        self.in_flight, self.board, self.answers = in_flight, board, answers
         self._tasks: dict[Work, Record] = {}
 
     def check(self, record: Record) -> None:
@@ -61,10 +70,7 @@ class Jobs:
         request_id = record.request_id
         known = self.in_flight.look_up(record.owner, request_id)
         if known is not None and known.is_job:
-            raise RequestConflictError(
-                f"Request {request_id} is a job already: GET /requests/{request_id} tells of it,"
-                " DELETE forgets it"
-            )
+            raise id_taken(request_id)
         jobs, most = self.in_flight.jobs(), self._settings.queue_size
         # A job needs no connection, so that it is easy to have very many.
         own_most = max(1, most // 2) if record.owner else most
@@ -114,7 +120,8 @@ class Jobs:
             await while_present(asyncio.wait((task,), timeout=wait_s), receive)
         if task.done():
             # Its picture may be too large to be kept for later.
-            response = answer_to(record, exchange, None if task.cancelled() else task.result())
+            answer = record.answer if task.cancelled() else task.result()
+            response = answer_to(record, exchange, answer)
         else:
             where = {"location": f"/requests/{record.request_id}"}
             response = json_response(record.document, HTTPStatus.ACCEPTED, where)
@@ -161,13 +168,21 @@ class Jobs:
         return answer
 
 
-def answer_to(record: Record, exchange: Exchange, answer: Answer | None = None) -> Response:
+def id_taken(request_id: str) -> RequestConflictError:
+    """Return what is told to who sends a job under the id of another."""
+    return RequestConflictError(
+        f"Request {request_id} is a job already: GET /requests/{request_id} tells of it,"
+        " DELETE forgets it"
+    )
+
+
+def answer_to(record: Followed, exchange: Exchange, answer: Answer | None) -> Response:
     """Return what a job's request is answered with.
 
     Args:
         record: of the job.
         exchange: with whoever wants it.
-        answer: its picture, if that is at hand though it isn't kept.
+        answer: its picture, if that is at hand.
 
     Raises:
         UnfinishedError: it is not over.
@@ -177,7 +192,6 @@ def answer_to(record: Record, exchange: Exchange, answer: Answer | None = None) 
         raise UnfinishedError(f"Request {record.request_id} is not done yet", retry_after_s=1.0)
     if record.problem is not None:
         return write(record.problem)
-    answer = answer or record.answer
     if answer is None:
         raise ResultGoneError(f"the picture of request {record.request_id} is not kept any more")
     known = exchange.headers.get(b"if-none-match")

@@ -5,14 +5,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from calotype.api.auth import Caller
 from calotype.errors import RateLimitedError
 
 MAX_BUCKETS = 10_000
 """Tokens whose spending is remembered; beyond, the one idle for longest is forgotten."""
 
-_WINDOW_S = 60
+WINDOW_S = 60
+"""In which a bucket is filled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,21 @@ class RateState:
     remaining: int
     reset_s: float
     """Until all of the limit is there again; with nothing remaining, until the next request."""
+    granted: bool = True
+    """Whether the request that was counted may be served."""
+
+
+class Limiter(Protocol):
+    """Counts the requests of tokens that have a rate."""
+
+    async def spend(self, name: str, rate: int) -> RateState:
+        """Count one request; what is left says whether it may be served.
+
+        Args:
+            name: of the token.
+            rate: its requests a minute.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -49,30 +65,13 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def spend(self, caller: Caller) -> RateState | None:
-        """Count one request; return what is left, or None for a caller without a limit.
-
-        Raises:
-            RateLimitedError: nothing is left; the request must not be served.
-        """
-        rate = _rate(caller)
-        if rate is None:
-            return None
-        bucket = self._refilled(caller.name, rate)
+    async def spend(self, name: str, rate: int) -> RateState:
+        """Count one request; what is left says whether it may be served."""
+        bucket = self._refilled(name, rate)
         if bucket.level < 1:
-            wait_s = _state(bucket, rate).reset_s
-            raise RateLimitedError(
-                f"Token {caller.name} may send {rate} requests a minute; try again in"
-                f" {math.ceil(wait_s)} s",
-                retry_after_s=wait_s,
-            )
+            return rate_state(bucket.level, rate, granted=False)
         bucket.level -= 1
-        return _state(bucket, rate)
-
-    def peek(self, caller: Caller) -> RateState | None:
-        """Return what is left without counting a request, for the headers of a refusal."""
-        rate = _rate(caller)
-        return None if rate is None else _state(self._refilled(caller.name, rate), rate)
+        return rate_state(bucket.level, rate)
 
     def _refilled(self, name: str, rate: int) -> _Bucket:
         now_s = self._clock()
@@ -83,7 +82,7 @@ class RateLimiter:
                 self._buckets.popitem(last=False)
             return bucket
         self._buckets.move_to_end(name)
-        gained = (now_s - bucket.filled_at_s) * rate / _WINDOW_S
+        gained = (now_s - bucket.filled_at_s) * rate / WINDOW_S
         # At most the rate of today: a token may have been made anew with a lower one.
         bucket.level = min(float(rate), bucket.level + gained)
         bucket.filled_at_s = now_s
@@ -97,17 +96,22 @@ def headers(state: RateState) -> list[tuple[bytes, bytes]]:
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
     """
     left = f'"default";r={state.remaining};t={math.ceil(state.reset_s)}'
-    policy = f'"default";q={state.limit};w={_WINDOW_S}'
+    policy = f'"default";q={state.limit};w={WINDOW_S}'
     return [(b"ratelimit", left.encode()), (b"ratelimit-policy", policy.encode())]
 
 
-def _rate(caller: Caller) -> int | None:
-    return None if caller.token is None else caller.token.rate_per_minute
-
-
-def _state(bucket: _Bucket, rate: int) -> RateState:
-    remaining = int(bucket.level)
-    goal = rate if remaining else 1
-    return RateState(
-        limit=rate, remaining=remaining, reset_s=(goal - bucket.level) * _WINDOW_S / rate
+def spent(name: str, state: RateState) -> RateLimitedError:
+    """Return what is told to a caller that has nothing left."""
+    return RateLimitedError(
+        f"Token {name} may send {state.limit} requests a minute; try again in"
+        f" {math.ceil(state.reset_s)} s",
+        retry_after_s=state.reset_s,
     )
+
+
+def rate_state(level: float, rate: int, *, granted: bool = True) -> RateState:
+    """Return what a bucket at that level means to a caller."""
+    remaining = int(level)
+    goal = rate if remaining else 1
+    reset_s = (goal - level) * WINDOW_S / rate
+    return RateState(limit=rate, remaining=remaining, reset_s=reset_s, granted=granted)

@@ -14,9 +14,9 @@ from calotype.api.document import json_response
 from calotype.api.problems import refusal
 from calotype.domain.request import FORMATS
 from calotype.errors import ForbiddenError
-from calotype.observe import metrics
 from calotype.pipeline import Pipeline
 from calotype.settings import Settings
+from calotype.store.client import Store
 
 VERSION = importlib.metadata.version("calotype")
 
@@ -50,6 +50,7 @@ class Operation:
     pipeline: Pipeline
     control: Control
     settings: Settings
+    store: Store | None = None
 
     async def health(self, request: Request) -> Response:
         """Tell that the process answers; needs no token."""
@@ -67,6 +68,8 @@ class Operation:
         spec = self.pipeline.catalog.default
         status = self.pipeline.runner.status(spec)
         body = {"state": status.state, "model": spec.id}
+        if self.store is not None:  # without it, pictures are made all the same
+            body["store"] = "up" if self.store.is_up else "down"
         why = _NOT_READY.get(status.state)
         if why is None:
             return json_response({"status": "ready", **body})
@@ -92,7 +95,7 @@ class Operation:
         }
         return json_response(about | chosen)
 
-    def metrics(self, request: Request, caller: Caller) -> Response:
+    async def metrics(self, request: Request, caller: Caller) -> Response:
         """Show the numbers to Prometheus.
 
         Where there are tokens, any that may run models or operate the server opens this: a scraper
@@ -104,4 +107,5 @@ class Operation:
         del request
         if not (caller.has_scope("admin") or caller.has_scope("run")):
             raise ForbiddenError(f"Token {caller.name} may not read the metrics")
-        return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+        numbers = await self.control.numbers()
+        return Response(numbers, headers={"content-type": CONTENT_TYPE_LATEST})

@@ -37,6 +37,7 @@ STATUS: Mapping[type[errors.CalotypeError], HTTPStatus] = {
     errors.RequestCancelledError: HTTPStatus.CONFLICT,
     errors.UnfinishedError: HTTPStatus.CONFLICT,
     errors.StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RequestLostError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelCrashedError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.OutOfMemoryError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BadOutputError: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -89,6 +89,10 @@ class Record:
         """Of a job that is over, until it is forgotten for want of room."""
         self.ended_s = 0.0
         """On the clock; 0 before."""
+        self.run = ""
+        """What tells it from others of its name, where several servers share a store."""
+        self.on_told: Callable[[Record], None] | None = None
+        """Called at each event, where others are to hear of it."""
         self.hooks = Hooks(on_event=self._heard)
         self._clock, self._created_s = clock, time.time()
         self._details: Json = {}
@@ -131,7 +135,7 @@ class Record:
             "estimated_time": moment.details.get("estimated_time"),
             "progress": moment.details.get("progress"),
             "preview": moment.preview or None,
-            "error": _written(self.problem) if self.problem else None,
+            "error": error_document(self.problem) if self.problem else None,
             "result": f"/requests/{self.request_id}/result" if fetched else None,
             "job": self.is_job,
             "created_at": created,
@@ -180,6 +184,10 @@ class Record:
         until_s = self._clock() + timeout_s
         while not self.is_over and (left_s := until_s - self._clock()) > 0:
             await self.change(left_s)
+
+    async def picture(self) -> Answer | None:
+        """Return the answer of a job that is done, as long as it is kept."""
+        return self.answer
 
     def _heard(self, event: Event) -> None:
         """Take an event, from whatever thread."""
@@ -236,6 +244,8 @@ class Record:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+        if self.on_told is not None:
+            self.on_told(self)
 
     def _moment(self, *, shown: bool = True) -> Moment:
         """Return what it is doing now.
@@ -247,7 +257,7 @@ class Record:
         return Moment(state=self.state, details=self._details, stage=self._stage, preview=preview)
 
 
-def _written(problem: Problem) -> Json:
+def error_document(problem: Problem) -> Json:
     """Write an error as the answer does, with what stands in its headers."""
     error = {"status": int(problem.status), **plain(problem)[0]}
     wait_s = problem.retry_after_s

@@ -234,7 +234,7 @@ def guarded_paths(gate: Gate, lookup: Lookup, operation: Operation) -> list[Path
         )
         for path, endpoint, summary in listed
     ]
-    shown = gate.guard(operation.metrics)
+    shown = gate.guard_waiting(operation.metrics)
     numbers = Path(
         method="GET",
         path="/metrics",

@@ -1,32 +1,25 @@
-"""The tokens that open this server, kept in one small SQLite file.
-
-A token is a random secret of 256 bits, so one round of SHA-256 hides it: a slow, salted hash
-protects guessable passwords, and here there is nothing to guess.
-"""
+"""The tokens that open this server, kept in one small SQLite file."""
 
 import contextlib
-import hashlib
 import json
 import os
-import re
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from calotype.api.token import (
+    Token,
+    checked,
+    hash_secret,
+    name_taken,
+    name_unknown,
+    new_secret,
+    utc_now,
+)
 from calotype.errors import InvalidSettingError
 
-SCOPES = ("run", "admin")
-"""What a token may allow: to run models, and to operate the server."""
-
-PREFIX = "calo_"
-"""How every secret begins, for people and for scanners of leaked secrets."""
-
-_SECRET_BYTES = 32
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _APPLICATION_ID = 0x63616C6F  # "calo": tells our file from another program's
 _LOCK_TIMEOUT_S = 1.0
 _COUNTER = slice(24, 28)
@@ -48,35 +41,7 @@ CREATE TABLE IF NOT EXISTS tokens (
 """
 _COLUMNS = "hash, name, models, scopes, rate_per_minute, created_at, expires_at"
 
-Version = tuple[int, int, int, bytes]
-"""Time stamp (ns), size and inode of the file, and SQLite's count of its changes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """What a token allows; never the secret itself."""
-
-    name: str
-    models: tuple[str, ...] = ()
-    """Ids, aliases or patterns such as ``xinntao/*``; empty means every model."""
-    scopes: tuple[str, ...] = ("run",)
-    rate_per_minute: int | None = None
-    """Requests a minute; None means as many as it likes."""
-    created_at: datetime
-    expires_at: datetime | None = None
-
-
 _Tokens = list[Token]  # the class below has a method named `list`
-
-
-def utc_now() -> datetime:
-    """Return the time, with its zone."""
-    return datetime.now(UTC)
-
-
-def hash_secret(secret: str) -> bytes:
-    """Return what is stored of a secret."""
-    return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
 class TokenStore:
@@ -102,40 +67,31 @@ class TokenStore:
         rate_per_minute: int | None = None,
         expires_at: datetime | None = None,
     ) -> str:
-        """Create a token and return its secret, which cannot be had again.
-
-        Args:
-            name: unique; 1-64 of A-Z, a-z, 0-9, ``.``, ``_`` and ``-``.
-            models: ids, aliases or patterns such as ``xinntao/*``; none means every model.
-            scopes: of ``SCOPES``.
-            rate_per_minute: requests a minute, at least 1; None means no limit.
-            expires_at: with a time zone; None means never.
-
-        Raises:
-            InvalidSettingError: the name is taken, a value is out of range, or the file cannot
-                be used.
-        """
-        models, scopes = tuple(models), tuple(scopes)
-        _check(name, models, scopes, rate_per_minute, expires_at)
-        secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+        """Create a token and return its secret; all as ``TokenDesk.create``."""
+        token = checked(
+            name,
+            models=models,
+            scopes=scopes,
+            rate_per_minute=rate_per_minute,
+            created_at=self._now(),
+            expires_at=expires_at,
+        )
+        secret = new_secret()
         row = (
             hash_secret(secret),
             name,
-            json.dumps(models),
-            json.dumps(scopes),
+            json.dumps(token.models),
+            json.dumps(token.scopes),
             rate_per_minute,
-            self._now().astimezone(UTC).isoformat(),
-            None if expires_at is None else expires_at.astimezone(UTC).isoformat(),
+            token.created_at.isoformat(),
+            None if token.expires_at is None else token.expires_at.isoformat(),
         )
         self._make_file()
         with self._opened(writing=True) as db:
             try:
                 db.execute(f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
             except sqlite3.IntegrityError as exc:
-                raise InvalidSettingError(
-                    f"a token named {name!r} exists: choose another name, or run"
-                    f" `calotype token revoke {name}` first"
-                ) from exc
+                raise name_taken(name) from exc
         return secret
 
     def revoke(self, name: str) -> None:
@@ -149,9 +105,7 @@ class TokenStore:
             with self._opened(writing=True) as db:
                 gone = db.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount
         if not gone:
-            raise InvalidSettingError(
-                f"there is no token named {name!r}: `calotype token list` shows their names"
-            )
+            raise name_unknown(name)
 
     def find(self, secret: str) -> Token | None:
         """Return the token of that secret, expired or not, or None."""
@@ -176,8 +130,10 @@ class TokenStore:
             except (ValueError, TypeError) as exc:
                 raise self._damaged() from exc
 
-    def version(self) -> Version | None:
-        """Return what differs whenever the file has changed; None when there is no file.
+    def version(self) -> tuple[int, int, int, bytes] | None:
+        """Return time stamp (ns), size and inode of the file, and SQLite's count of its changes.
+
+        None when there is no file.
 
         Raises:
             InvalidSettingError: the file cannot be read.
@@ -245,31 +201,6 @@ class TokenStore:
             f"{self._path} is damaged, or no token file: restore it from a backup, or delete it"
             " and create the tokens anew"
         )
-
-
-def _check(
-    name: str,
-    models: tuple[str, ...],
-    scopes: tuple[str, ...],
-    rate_per_minute: int | None,
-    expires_at: datetime | None,
-) -> None:
-    if not _NAME.fullmatch(name):
-        raise InvalidSettingError(
-            "a token's name must be 1-64 of letters, digits, '.', '_' and '-', and begin with a"
-            f" letter or digit, got {name!r}"
-        )
-    if not all(models):
-        raise InvalidSettingError(f"a token's models must not be empty texts, got {models!r}")
-    if not scopes or not set(scopes) <= set(SCOPES):
-        allowed = ", ".join(SCOPES)
-        raise InvalidSettingError(
-            f"a token's scopes must be one or more of {allowed}, got {', '.join(scopes) or 'none'}"
-        )
-    if rate_per_minute is not None and rate_per_minute < 1:
-        raise InvalidSettingError(f"rate_per_minute must be at least 1, got {rate_per_minute}")
-    if expires_at is not None and expires_at.tzinfo is None:
-        raise ValueError(f"expires_at must have a time zone, got {expires_at}")
 
 
 def _token(row: Sequence[Any]) -> Token:

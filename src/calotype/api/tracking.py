@@ -10,13 +10,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from calotype.api.auth import Caller
+from calotype.api.board import Board
 from calotype.api.document import json_response
 from calotype.api.exchange import KEY, Exchange
+from calotype.api.followed import Followed
 from calotype.api.header import REQUEST_ID, read_preference
-from calotype.api.inflight import InFlight
 from calotype.api.jobs import answer_to
 from calotype.api.presence import while_present
-from calotype.api.record import Json, Record, Told
+from calotype.api.record import Json, Told
 from calotype.domain.text import printable
 from calotype.errors import QueueFullError, UnknownRequestError
 
@@ -32,7 +33,7 @@ _ID_CHARS = 128
 class Tracking:
     """Endpoints for those who sent requests; each sees its own only."""
 
-    in_flight: InFlight
+    board: Board
     streams: Counter[str] = field(default_factory=Counter)
     """Streams of events that are open, or wait for their requests, by owner."""
 
@@ -54,7 +55,8 @@ class Tracking:
             ResultGoneError: it was not kept, or not so long.
         """
         record = await self._waited(request, caller)
-        return answer_to(record, request.scope[KEY])
+        answer = await record.picture() if record.is_over else None
+        return answer_to(record, request.scope[KEY], answer)
 
     async def remove(self, request: Request, caller: Caller) -> Response:
         """Cancel a request that is in work, and forget one that is over.
@@ -62,12 +64,11 @@ class Tracking:
         Raises:
             UnknownRequestError: the caller has none of that id.
         """
-        record = self._found(request, caller)
+        record = await self._found(request, caller)
         if record.is_over:
-            self.in_flight.archive.remove(record)
+            await self.board.forget(record)
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        record.cancel("the request was cancelled")
-        await record.over(EARLY_S)
+        await self.board.stop(record, "the request was cancelled", EARLY_S)
         return json_response(self.document(record))
 
     async def events(self, request: Request, caller: Caller) -> Response:
@@ -82,7 +83,7 @@ class Tracking:
             request_id: str = request.path_params["request_id"]
             if not REQUEST_ID.fullmatch(request_id.encode()):
                 raise _unknown(request_id)  # none can come
-            finding = self.in_flight.coming(caller.name, request_id, EARLY_S)
+            finding = self.board.coming(caller.name, request_id, EARLY_S)
             record = await while_present(finding, request.receive)
             if record is None:
                 raise _unknown(request_id)
@@ -114,23 +115,23 @@ class Tracking:
             )
         self.streams[caller.name] += 1
 
-    def document(self, record: Record) -> Json:
+    def document(self, record: Followed) -> Json:
         """Describe a request, and how long it will be known."""
-        expires_s = self.in_flight.archive.expires_in_s(record) if record.is_over else None
+        expires_s = self.board.expires_in_s(record) if record.is_over else None
         rounded = None if expires_s is None else round(expires_s)
         return record.document | {"expires_in_s": rounded}
 
-    async def _waited(self, request: Request, caller: Caller) -> Record:
+    async def _waited(self, request: Request, caller: Caller) -> Followed:
         """Return a request, after waiting for its end as long as the caller prefers."""
-        record = self._found(request, caller)
+        record = await self._found(request, caller)
         exchange: Exchange = request.scope[KEY]
         if (wait_s := read_preference(exchange.headers).wait_s) and not record.is_over:
             await while_present(record.over(wait_s), request.receive)
         return record
 
-    def _found(self, request: Request, caller: Caller) -> Record:
+    async def _found(self, request: Request, caller: Caller) -> Followed:
         request_id = request.path_params["request_id"]
-        record = self.in_flight.look_up(caller.name, request_id)
+        record = await self.board.find(caller.name, request_id)
         if record is None:
             raise _unknown(request_id)
         return record
@@ -148,7 +149,7 @@ class EventStream(Response):
         https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
 
-    def __init__(self, tracking: Tracking, record: Record, seen: int) -> None:
+    def __init__(self, tracking: Tracking, record: Followed, seen: int) -> None:
         super().__init__(
             headers={
                 "content-type": "text/event-stream; charset=utf-8",

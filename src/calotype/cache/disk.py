@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from calotype.cache import record
-from calotype.cache.memory import Entry, ResponseCache
+from calotype.cache.memory import Entry
 
 _logger = logging.getLogger(__name__)
 
@@ -203,46 +203,6 @@ class DiskCache:
         if exc.errno not in self._reported:
             self._reported.add(exc.errno)
             _logger.warning("the disk cache in %s does not work: %s", self._folder, exc)
-
-
-class TieredCache:
-    """Two caches in a row: the first is quick, the second is large.
-
-    Args:
-        first: asked first. E.g. memory.
-        second: asked when the first has nothing; its hits are put into the first.
-    """
-
-    def __init__(self, first: ResponseCache, second: DiskCache) -> None:
-        self._first = first
-        self._second = second
-        self._writes = set[asyncio.Task[None]]()
-
-    async def get(self, key: str) -> Entry | None:
-        """Return what either cache stored under the key, or None."""
-        entry = await self._first.get(key)
-        if entry is None:
-            entry = await self._second.get(key)
-            if entry is not None:
-                await self._first.put(key, entry)
-        return entry
-
-    async def put(self, key: str, entry: Entry) -> None:
-        """Store an entry in the first, and begin to store it in the second: nobody waits for it.
-
-        What was made anew and came out the same is not written again.
-        """
-        is_known = await self._first.get(key) == entry
-        await self._first.put(key, entry)
-        store = self._second.renew if is_known else self._second.put
-        task = asyncio.create_task(store(key, entry), name="cache-write")
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-
-    async def settle(self) -> None:
-        """Wait for what is being stored."""
-        if self._writes:
-            await asyncio.wait(self._writes)
 
 
 def _write_all(handle: int, parts: tuple[bytes, ...]) -> None:

@@ -3,12 +3,23 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from calotype.domain.event import Entered, Event, Preview
 from calotype.domain.hooks import Hooks
+from calotype.errors import DeadlineExceededError
 
 T = TypeVar("T")
+
+
+class Flights(Protocol[T]):
+    """Computes once for all the callers that ask for the same key at the same time."""
+
+    async def run(
+        self, key: str, compute: Callable[[Hooks], Awaitable[T]], hooks: Hooks
+    ) -> tuple[T, bool]:
+        """Return the computation's result, and whether it was another caller's computation."""
+        ...
 
 
 class _Crowd:
@@ -65,7 +76,7 @@ class SingleFlight(Generic[T]):
             deadline; a follower starts over instead of inheriting one.
     """
 
-    def __init__(self, retry_on: tuple[type[Exception], ...] = ()) -> None:
+    def __init__(self, retry_on: tuple[type[Exception], ...] = (DeadlineExceededError,)) -> None:
         self._retry_on = retry_on
         self._flights: dict[str, _Flight[T]] = {}
 

@@ -1,4 +1,4 @@
-"""The file format of one cached answer.
+"""The form of one cached answer, in a file or in a shared store.
 
 All of it is covered by a digest, so that a file cut short by a crash, or spoilt by the disk, is
 known as such: that is what lets the writer do without a slow ``fsync``.
@@ -9,6 +9,7 @@ The header is JSON: the key, and every field of the entry but its body.
 """
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -54,13 +55,30 @@ def read(stream: BinaryIO, key: str) -> Entry:
         DamagedError: the file is cut short, changed, of another version or of another key.
         OSError: the disk failed.
     """
+    return _read(stream, key, os.fstat(stream.fileno()).st_size)
+
+
+def unpack(content: bytes, key: str) -> Entry:
+    """Read the entry of that key from what ``pack`` returned, joined.
+
+    Args:
+        content: all of it.
+        key: what the entry was stored under.
+
+    Raises:
+        DamagedError: as for ``read``.
+    """
+    return _read(io.BytesIO(content), key, len(content))
+
+
+def _read(stream: BinaryIO, key: str, size_bytes: int) -> Entry:
     prefix = stream.read(_PREFIX_BYTES)
     if len(prefix) < _PREFIX_BYTES or not prefix.startswith(_MAGIC):
         raise DamagedError("not an entry of this version")
     length = prefix[-_LENGTH.size :]
     (header_bytes,) = _LENGTH.unpack(length)
     # A flipped bit may ask for 4 GiB: `read` would allocate them before it finds the file short.
-    if header_bytes > os.fstat(stream.fileno()).st_size:
+    if header_bytes > size_bytes:
         raise DamagedError("the header is longer than the file")
     header, body = stream.read(header_bytes), stream.read()
     if _digest(length, header, body) != prefix[len(_MAGIC) : -_LENGTH.size]:

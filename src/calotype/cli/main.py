@@ -43,7 +43,8 @@ COMMANDS = {
     "run": _Entry("run", "Run a model over pictures, files or whole folders."),
     "models": _Entry("models", "List, explain and check the models."),
     "pull": _Entry("pull", "Get a model ready: fetch it from the Hub, or compile it."),
-    "token": _Entry("token", "Create, list and revoke the tokens that open a server."),
+    "token": _Entry("token", "Create, list, revoke and copy the tokens that open a server."),
+    "cluster": _Entry("cluster", "Describe a cluster, and take the server off one."),
     "doctor": _Entry("doctor", "Check this machine and this installation."),
 }
 """Each in a module of its own that is imported when it runs, so that the others cost nothing."""

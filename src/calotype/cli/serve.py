@@ -1,21 +1,24 @@
 """``calotype serve``: the server."""
 
-import ipaddress
+import importlib
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import uvicorn
 from starlette.types import ASGIApp
 
-from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE, Services, assemble, create_server, open_catalog
+from calotype.api import door
+from calotype.api.address import addresses, is_loopback
+from calotype.assembly import Services, assemble, create_server, open_catalog
 from calotype.catalog.catalog import Catalog
 from calotype.cli.options import read_settings, setting_options
 from calotype.cli.server import Server, leave_on_signals
 from calotype.errors import InvalidSettingError
 from calotype.observe import logs
-from calotype.settings import Settings
+from calotype.scale import node
+from calotype.settings import Settings, ray_address
 
 BACKLOG = 2048
 """Connections that the kernel holds while the server is busy."""
@@ -33,6 +36,7 @@ Examples:
   calotype serve --host 0.0.0.0            needs a token: calotype token create NAME
   calotype serve --memory-bytes 4000000000 --pin upscale
   calotype serve --config calotype.toml
+  calotype serve --ray                     on Ray Serve; RAY_ADDRESS=HOST:6379 joins a cluster
 
 Ctrl-C lets running requests finish, for up to --drain-s seconds; a second one stops at once.
 
@@ -47,23 +51,49 @@ the file.
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file with settings; environment and options beat it.",
 )
+@click.option("--ray", "on_ray", is_flag=True, help="Serve on Ray Serve, see docs/scale-out.md.")
+@click.option("--detach", is_flag=True, help="With --ray: leave it on the cluster, and return.")
 @setting_options()
-def command(config: Path | None, **given: object) -> None:
+def command(config: Path | None, *, on_ray: bool, detach: bool, **given: object) -> None:
     """Check everything, take the port, and serve."""
+    if detach and not on_ray:
+        raise click.UsageError("--detach goes with --ray")
     settings = read_settings(given, config)
     logs.set_up(settings.log_level, settings.log_format)
     leave_on_signals()
-    has_tokens = not TokenStore(settings.data_path / TOKENS_FILE).is_empty()
+    has_tokens = door.has_tokens(settings)
     check_binding(settings, has_tokens=has_tokens)
     catalog = open_catalog(settings)
     for name in filter(None, settings.preload.split(",")):
         catalog.get(name.strip())
+    if on_ray:
+        serve_on_ray(settings, catalog, has_tokens=has_tokens, detach=detach)
+        return
     services = assemble(settings, catalog)
     app = create_server(services)
     with listen(settings.host, settings.port) as listening:
         port = listening.getsockname()[1]
         click.echo(greeting(settings, catalog, port, has_tokens=has_tokens))
         serve(services, app, listening)
+
+
+def serve_on_ray(settings: Settings, catalog: Catalog, *, has_tokens: bool, detach: bool) -> None:
+    """Serve on Ray, which is told how before it is imported.
+
+    Raises:
+        MissingExtraError: Ray isn't installed.
+        InvalidSettingError: the port is taken, or there is no such cluster.
+    """
+    node.prepare()
+    if not ray_address():
+        with listen(settings.host, settings.port) as listening:  # Ray takes it itself
+            settings = replace(settings, port=listening.getsockname()[1])
+    deploy = importlib.import_module("calotype.scale.deploy")
+
+    def greet() -> None:
+        click.echo(greeting(settings, catalog, settings.port, has_tokens=has_tokens))
+
+    deploy.serve_on_ray(settings, catalog, greet, detach=detach)
 
 
 def check_binding(settings: Settings, *, has_tokens: bool) -> None:
@@ -80,22 +110,13 @@ def check_binding(settings: Settings, *, has_tokens: bool) -> None:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address to listen on.
-
-    Raises:
-        InvalidSettingError: there is no such address.
-    """
-    return all(ipaddress.ip_address(address).is_loopback for address in _addresses(host))
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Take a port.
 
     Raises:
         InvalidSettingError: it is taken, or not ours to take.
     """
-    address = _addresses(host)[0]
+    address = addresses(host)[0]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         return socket.create_server((address, port), family=family, backlog=BACKLOG)
@@ -140,16 +161,3 @@ def serve(services: Services, app: ASGIApp, listening: socket.socket) -> None:
     server.run(sockets=[listening])
     if not server.started:
         raise SystemExit(1)
-
-
-def _addresses(host: str) -> list[str]:
-    """Return the numeric addresses of a host; an empty one means all."""
-    try:
-        found = socket.getaddrinfo(
-            host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise InvalidSettingError(
-            f"host must be an address of this machine, got {host!r}: {error.strerror}"
-        ) from error
-    return [str(info[4][0]).partition("%")[0] for info in found]

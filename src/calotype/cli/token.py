@@ -8,8 +8,10 @@ from fnmatch import fnmatchcase
 
 import click
 
-from calotype.api.tokens import SCOPES, Token, TokenStore, utc_now
-from calotype.assembly import TOKENS_FILE, open_catalog
+from calotype.api.door import token_desk, token_file
+from calotype.api.shared_tokens import SharedTokens
+from calotype.api.token import SCOPES, Token, utc_now
+from calotype.assembly import open_catalog
 from calotype.cli.options import FOLDERS, read_settings, setting_options
 from calotype.cli.table import aligned
 from calotype.errors import InvalidSettingError
@@ -34,15 +36,26 @@ As soon as there is one token, every request needs one; a running server notices
 """
 
 
+COPY_HELP = """Copy the tokens of the file into the store.
+
+A server with a store knows the tokens of the store only: run this once when it gets one. Secrets
+stay the same; a token whose name is taken in the store is left alone.
+"""
+OPTIONS = (*FOLDERS, "store_url")
+"""What says where the tokens are."""
+
+
 LAST_ONE = (
     "warning: that was the last one: a server that starts from now on needs no token;"
     " one that runs stays closed until it is started again"
 )
 
 
-@click.group(name="token", short_help="Create, list and revoke the tokens that open a server.")
+@click.group(
+    name="token", short_help="Create, list, revoke and copy the tokens that open a server."
+)
 def command() -> None:
-    """Create, list and revoke the tokens that open a server."""
+    """Create, list, revoke and copy the tokens that open a server."""
 
 
 @command.command(name="create", help=CREATE_HELP, short_help="Create a token.")
@@ -57,7 +70,7 @@ def command() -> None:
 )  # fmt: skip
 @click.option("--rate", type=int, metavar="N", help="Requests a minute.  [default: any number]")
 @click.option("--expires", metavar="WHEN", help="In 12h, 30d, 8w, 1y, or on a day: 2027-01-01.")
-@setting_options(*FOLDERS)
+@setting_options(*OPTIONS)
 def create_token(
     name: str,
     *,
@@ -71,7 +84,7 @@ def create_token(
     settings = read_settings(given)
     expires_at = parse_expiry(expires, utc_now()) if expires else None
     _warn_unknown(settings, models)
-    secret = _store(settings).create(
+    secret = token_desk(settings).create(
         name,
         models=models,
         scopes=dict.fromkeys(scopes),
@@ -89,10 +102,10 @@ def create_token(
 
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@setting_options(*FOLDERS)
+@setting_options(*OPTIONS)
 def list_tokens(*, as_json: bool, **given: object) -> None:
     """List the tokens, without their secrets."""
-    tokens = _store(read_settings(given)).list()
+    tokens = token_desk(read_settings(given)).list()
     if as_json:
         click.echo(json.dumps([_described(token) for token in tokens], indent=2))
     elif not tokens:
@@ -104,14 +117,29 @@ def list_tokens(*, as_json: bool, **given: object) -> None:
 
 @command.command(name="revoke")
 @click.argument("name")
-@setting_options(*FOLDERS)
+@setting_options(*OPTIONS)
 def revoke_token(name: str, **given: object) -> None:
     """Revoke a token: from now on it opens nothing."""
-    store = _store(read_settings(given))
+    store = token_desk(read_settings(given))
     store.revoke(name)
     click.echo(f"token {name} is revoked", err=True)
     if store.is_empty():
         click.echo(LAST_ONE, err=True)
+
+
+@command.command(
+    name="copy", help=COPY_HELP, short_help="Copy the tokens of the file into the store."
+)
+@setting_options(*OPTIONS)
+def copy_tokens(**given: object) -> None:
+    """Copy the tokens of the file into the store."""
+    settings = read_settings(given)
+    if not settings.store_url:
+        raise InvalidSettingError("store_url must name the store to copy the tokens into")
+    shared = SharedTokens(settings.store_url)
+    for hashed, token in token_file(settings).by_hash().items():
+        done = "is copied" if shared.add(hashed, token) else "is in the store already"
+        click.echo(f"token {token.name} {done}", err=True)
 
 
 def parse_expiry(text: str, now: datetime) -> datetime:
@@ -138,10 +166,6 @@ def parse_expiry(text: str, now: datetime) -> datetime:
     if when <= now:
         raise InvalidSettingError(f"expires must be in the future, got {text!r}")
     return when
-
-
-def _store(settings: Settings) -> TokenStore:
-    return TokenStore(settings.data_path / TOKENS_FILE)
 
 
 def _warn_unknown(settings: Settings, patterns: Iterable[str]) -> None:

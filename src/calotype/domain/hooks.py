@@ -70,6 +70,26 @@ class Hooks:
         finally:
             self._on_cancel.remove(act)
 
+    @contextlib.contextmanager
+    def heard(self, listen: Callable[[Event], None]) -> Iterator[None]:
+        """Tell somebody else, too, what happens to the job.
+
+        Args:
+            listen: called before whoever was told anyway.
+        """
+        before = self._on_event
+
+        def both(event: Event) -> None:
+            listen(event)
+            if before is not None:
+                before(event)
+
+        self._on_event = both
+        try:
+            yield
+        finally:
+            self._on_event = before
+
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked the job to stop."""

@@ -77,6 +77,8 @@ class ModelSpec:
     source: str = ""
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     """What only this model's backend understands."""
+    cluster: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Where it runs on a cluster, and how often: what ``domain.placement`` reads."""
 
     @property
     def name(self) -> str:

@@ -115,6 +115,8 @@ class Job:
     is_strip: bool = False
     """A row of tiles of a larger picture: the backend tells, as a fact, which tile it has."""
     hooks: Hooks = field(default_factory=Hooks)
+    trace: str = ""
+    """The span that it is a part of, as a W3C traceparent; empty for none."""
 
 
 def step_together(jobs: Sequence[Job], done: int, total: int) -> None:
@@ -146,6 +148,8 @@ class Outcome:
     inference_s: float = 0.0
     batch_size: int = 1
     device: Device = "cpu"
+    trace: str = ""
+    """The span that it was computed in, as a W3C traceparent; empty for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,31 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from calotype.domain.request import Job
 from calotype.errors import QueueFullError, shutting_down
 from calotype.execution.budget import MIB
+from calotype.execution.policy import BatchLimits
 from calotype.observe import metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """How much the pool takes."""
+
+    jobs: int
+    """That may wait or run, all models together."""
+    picture_bytes: int
+    """Of decoded pictures that wait or run."""
+    hold_s: float
+    """Seconds that a request waits for a loading model if it didn't ask to."""
+    batch: BatchLimits
+    slots: int = 1
+    """Batches that run at the same time."""
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    """By name of the token."""
 
 
 class Admission:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from calotype.backends.base import Backend
 from calotype.domain.event import Event, Preview
+from calotype.domain.failure import describe
 from calotype.domain.hooks import Hooks
 from calotype.domain.model import ModelSpec
 from calotype.errors import CalotypeError, OutOfMemoryError
@@ -24,7 +25,6 @@ from calotype.execution.channel import Channel, Message
 from calotype.execution.load import load_model
 from calotype.execution.memory import peak_bytes, reset_peak
 from calotype.execution.parcel import (
-    describe,
     describe_traits,
     open_jobs,
     open_object,

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from calotype import errors
 from calotype.backends.base import Backend, Batching
-from calotype.domain.hooks import Hooks, JobCancelledError
+from calotype.domain.failure import describe, error_of
+from calotype.domain.hooks import Hooks
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import Job
@@ -25,8 +25,6 @@ from calotype.execution.worker import Answer, Traits
 Told = Sequence[int | bool | str]
 """An answer in a message: the place of a picture, or the name and the text of an error."""
 MakeHooks = Callable[[Segment, int], Hooks]
-
-_TEXT_CHARS = 4000
 
 
 def pictures(jobs: Sequence[Job]) -> list[Image]:
@@ -165,24 +163,6 @@ def _open_answer(told: Told, segment: Segment | None, *, kept: bool) -> Answer:
 
 def _copy(image: Image) -> Image:
     return Image(image.pixels.copy(), None if image.alpha is None else image.alpha.copy())
-
-
-def describe(error: Exception) -> tuple[str, str]:
-    """Return the name of an error's class, and its text."""
-    if isinstance(error, errors.CalotypeError | JobCancelledError):
-        return type(error).__name__, str(error)[:_TEXT_CHARS]
-    out = isinstance(error, MemoryError)
-    kind = errors.OutOfMemoryError if out else errors.ModelCrashedError
-    return kind.__name__, repr(error)[:_TEXT_CHARS]
-
-
-def error_of(name: str, text: str) -> errors.CalotypeError | JobCancelledError:
-    """Make the error that was described."""
-    if name == JobCancelledError.__name__:
-        return JobCancelledError(text)
-    found = getattr(errors, name, None)
-    known = isinstance(found, type) and issubclass(found, errors.CalotypeError)
-    return found(text) if known and found is not None else errors.ModelCrashedError(text)
 
 
 def describe_traits(backend: Backend) -> Message:

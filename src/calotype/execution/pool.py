@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 from calotype.domain.event import Loading
 from calotype.domain.model import ModelSpec, ModelStatus
@@ -16,7 +16,7 @@ from calotype.errors import (
     ModelLoadingError,
     RequestCancelledError,
 )
-from calotype.execution.admission import Admission
+from calotype.execution.admission import Admission, Capacity
 from calotype.execution.budget import (
     Footprint,
     Notes,
@@ -30,30 +30,15 @@ from calotype.execution.history import History
 from calotype.execution.policy import BatchLimits
 from calotype.execution.roster import Bounds, Roster
 from calotype.execution.scheduler import Scheduler
+from calotype.execution.trail import followed
 from calotype.execution.worker import Worker
 from calotype.observe import metrics
+from calotype.observe.trace import Tracer
 
 logger = logging.getLogger(__name__)
 
 HOPELESS_JOBS = 3
 """After so many jobs in a row that took their workers along twice, the model rests."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
-    """How much the pool takes."""
-
-    jobs: int
-    """That may wait or run, all models together."""
-    picture_bytes: int
-    """Of decoded pictures that wait or run."""
-    hold_s: float
-    """Seconds that a request waits for a loading model if it didn't ask to."""
-    batch: BatchLimits
-    slots: int = 1
-    """Batches that run at the same time."""
-    priorities: Mapping[str, int] = field(default_factory=dict)
-    """By name of the token."""
 
 
 class Pool:
@@ -65,6 +50,7 @@ class Pool:
         capacity: how much is taken.
         bounds: what loaded models may take.
         clock: monotonic seconds.
+        tracer: goes on with the traces that jobs are parts of; None: they leave no spans.
     """
 
     def __init__(
@@ -74,8 +60,11 @@ class Pool:
         capacity: Capacity,
         bounds: Bounds,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        tracer: Tracer | None = None,
     ) -> None:
         self._history, self._capacity, self._clock = history, capacity, clock
+        self._tracer = tracer
         self._admission = Admission(
             jobs=capacity.jobs, picture_bytes=capacity.picture_bytes, slots=capacity.slots
         )
@@ -103,16 +92,9 @@ class Pool:
             BackendError: the model failed on the job.
             DeadlineExceededError: the job's deadline passed.
         """
-        model = job.model
-        with self._admission.holding(job, self.expected_s(job)):
-            async with self._crew(job) as crew:
-                outcome = await self._scheduler.submit(await self._fitted(job, crew), crew)
-        notes = self._notes_of(model)
-        notes.hopeless = 0
-        notes.scale = (outcome.image.size.pixels / job.image.size.pixels) ** 0.5
-        metrics.INFERENCE.labels(model.id).observe(outcome.inference_s)
-        metrics.WAIT.labels(model.id).observe(outcome.queue_s)
-        return outcome
+        if self._tracer is None:
+            return await self._run(job)
+        return await followed(self._run, job, self._tracer)
 
     def check(self) -> None:
         """Refuse what can't be taken now.
@@ -176,6 +158,10 @@ class Pool:
         """Let a model's jobs finish, and give its memory back; nothing if it isn't loaded."""
         await self._roster.unload(model)
 
+    async def numbers(self) -> bytes:
+        """Return the metrics of this process, which are all that there are."""
+        return metrics.exposition()
+
     def refuse(self) -> None:
         """Take no more jobs; those that are in go on."""
         self._admission.draining = True
@@ -193,8 +179,6 @@ class Pool:
     def kill(self) -> None:
         """End all workers at once, without waiting for anything; from any thread."""
         self._roster.kill()
-
-    # What the scheduler asks and tells.
 
     def limits(self, crew: Crew) -> BatchLimits:
         """Bound a batch by what the memory holds."""
@@ -231,9 +215,21 @@ class Pool:
         notes.hopeless += 1
         if notes.hopeless >= HOPELESS_JOBS:
             notes.hopeless = 0
-            self._roster.give_up(
-                crew, ModelCrashedError(f"{error}, {HOPELESS_JOBS} times in a row")
-            )
+            crash = ModelCrashedError(f"{error}, {HOPELESS_JOBS} times in a row")
+            self._roster.give_up(crew, crash)
+
+    async def _run(self, job: Job) -> Outcome:
+        """Run one job."""
+        model = job.model
+        with self._admission.holding(job, self.expected_s(job)):
+            async with self._crew(job) as crew:
+                outcome = await self._scheduler.submit(await self._fitted(job, crew), crew)
+        notes = self._notes_of(model)
+        notes.hopeless = 0
+        notes.scale = (outcome.image.size.pixels / job.image.size.pixels) ** 0.5
+        metrics.INFERENCE.labels(model.id).observe(outcome.inference_s)
+        metrics.WAIT.labels(model.id).observe(outcome.queue_s)
+        return outcome
 
     @contextlib.asynccontextmanager
     async def _crew(self, job: Job) -> AsyncIterator[Crew]:

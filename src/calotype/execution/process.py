@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from calotype import errors
 from calotype.backends.base import Machine
+from calotype.domain.failure import error_of
 from calotype.domain.model import ModelSpec
 from calotype.domain.request import Job
 from calotype.execution.batch import RunningBatch
 from calotype.execution.channel import Channel, Message
 from calotype.execution.memory import resident_bytes
 from calotype.execution.parcel import (
-    error_of,
     open_answers,
     pack_jobs,
     pack_object,

@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Literal
 
+from calotype.observe import trace
+
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 """Set by the HTTP layer; every line logged while it serves a request carries it."""
 
@@ -24,7 +26,7 @@ FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request_id, and what ``extra`` held."""
+    """One JSON object a line: time, level, logger, message, the ids, and what ``extra`` held."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
@@ -36,6 +38,8 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
+        if trace_id := trace.trace_id():
+            line["trace_id"] = trace_id
         line |= {k: v for k, v in record.__dict__.items() if k not in FIELDS}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -97,6 +97,16 @@ SAVED = Counter(
 )
 UPLOAD = Counter("calotype_upload_bytes_total", "Bytes of request bodies.", registry=REGISTRY)
 ANSWER = Counter("calotype_answer_bytes_total", "Bytes of pictures sent.", registry=REGISTRY)
+STORE_UP = Gauge(
+    "calotype_store_up",
+    "Whether the shared store answers: 1 or 0; 0 too where there is none.",
+    registry=REGISTRY,
+)
+STORE_FAILURES = Counter(
+    "calotype_store_failures_total",
+    "Questions that the shared store did not answer, or refused.",
+    registry=REGISTRY,
+)
 
 
 def exposition() -> bytes:

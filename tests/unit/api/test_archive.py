@@ -40,7 +40,7 @@ async def test_a_record_is_its_owner_s() -> None:
     archive.add(record)
     assert archive.find("a", "one") is record
     assert archive.find("b", "one") is None
-    archive.remove(record)
+    archive.remove("a", "one")
     assert archive.find("a", "one") is None
     assert (len(archive), archive.used_bytes) == (0, 0)
 
@@ -61,7 +61,7 @@ async def test_records_are_forgotten_in_time() -> None:
     archive.add(over("new", size=4, clock=clock))
     record = archive.find("", "new")
     assert record is not None
-    assert archive.expires_in_s(record) == KEEP_S
+    assert archive.expires_in_s(record.ended_s) == KEEP_S
     clock.now_s += KEEP_S / 2
     assert archive.find("", "old") is None
     assert archive.find("", "new") is record

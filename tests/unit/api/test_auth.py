@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calotype.api.auth import CHECK_EVERY_S, Authenticator, Caller, require
-from calotype.api.tokens import Token, TokenStore, Version
+from calotype.api.token import Token, Version
+from calotype.api.tokens import TokenStore
 from calotype.errors import ForbiddenError, InvalidSettingError, UnauthorizedError
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from calotype.api.tokens import Token, TokenStore, hash_secret
+from calotype.api.token import Token, hash_secret
+from calotype.api.tokens import TokenStore
 from calotype.errors import InvalidSettingError
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)

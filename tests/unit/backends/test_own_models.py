@@ -8,12 +8,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from calotype.assembly import backend_loader
 from calotype.backends.base import Machine
 from calotype.catalog.catalog import build_catalog
 from calotype.domain.image import Pixels
 from calotype.domain.model import ModelSpec
 from calotype.errors import MissingWeightsError, PayloadTooLargeError
+from calotype.running import backend_loader
 from models import job, load, photo
 
 Shape = list[int | str]

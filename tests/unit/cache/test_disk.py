@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from calotype.cache.disk import DiskCache, TieredCache
+from calotype.cache.disk import DiskCache
 from calotype.cache.memory import Entry, MemoryCache
 from calotype.cache.record import pack
+from calotype.cache.tiered import TieredCache
 
 HOUR_NS = 3600 * 10**9
 

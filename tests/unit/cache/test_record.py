@@ -23,10 +23,21 @@ REUSE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read(folder: Path, data: bytes, key: str = "k") -> Entry:
+    """Read from a file, which has to be as reading from memory is."""
     path = folder / "entry"
     path.write_bytes(data)
+    try:
+        unpacked = record.unpack(data, key)
+    except record.DamagedError:
+        unpacked = None
     with path.open("rb") as stream:
-        return record.read(stream, key)
+        try:
+            entry = record.read(stream, key)
+        except record.DamagedError:
+            assert unpacked is None
+            raise
+    assert unpacked == entry
+    return entry
 
 
 @REUSE

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import Result
 
+from calotype.api import address
 from calotype.assembly import assemble, create_server, open_catalog
 from calotype.cli import serve
 from calotype.errors import InvalidSettingError
@@ -98,12 +99,12 @@ def test_a_model_to_preload_that_nobody_knows(invoke: Invoke, served: list[Setti
     [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), (ANY, False), ("", False)],
 )
 def test_what_only_this_machine_can_reach(host: str, *, loopback: bool) -> None:
-    assert serve.is_loopback(host) is loopback
+    assert address.is_loopback(host) is loopback
 
 
 def test_a_host_that_does_not_exist() -> None:
     with pytest.raises(InvalidSettingError, match="host must be an address of this machine"):
-        serve.is_loopback("no such host")
+        address.is_loopback("no such host")
 
 
 def test_the_address_of_ipv6() -> None:

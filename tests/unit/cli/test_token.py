@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from calotype.api.door import TOKENS_FILE
 from calotype.api.tokens import TokenStore
-from calotype.assembly import TOKENS_FILE
 from calotype.cli.token import parse_expiry
 from calotype.errors import InvalidSettingError
+from redis_server import RedisServer
 
 Invoke = Callable[..., Result]
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -40,6 +41,28 @@ def test_a_token_from_making_to_revoking(invoke: Invoke, home: Path) -> None:
     revoked = invoke("token", "revoke", "web")
     assert "token web is revoked" in revoked.stderr
     assert "that was the last one" in revoked.stderr
+
+
+def test_the_tokens_of_a_store(invoke: Invoke, home: Path, redis_server: RedisServer) -> None:
+    store = ("--store-url", redis_server.url)
+    old = invoke("token", "create", "old").stdout.strip()
+    assert "no tokens" in invoke("token", "list", *store).stdout
+    assert invoke("token", "create", "new", *store).exit_code == 0
+    assert "token old is copied" in invoke("token", "copy", *store).stderr
+    assert "token old is in the store already" in invoke("token", "copy", *store).stderr
+    listed = json.loads(invoke("token", "list", "--json", *store).stdout)
+    assert [each["name"] for each in listed] == ["new", "old"]
+    assert "token old is revoked" in invoke("token", "revoke", "old", *store).stderr
+    assert TokenStore(home / "data" / TOKENS_FILE).find(old) is not None
+    redis_server.stop()
+    away = invoke("token", "list", *store)
+    assert (away.exit_code, away.stderr) == (1, "error: the shared store does not answer\n")
+
+
+def test_copying_needs_a_store(invoke: Invoke) -> None:
+    result = invoke("token", "copy")
+    assert result.exit_code == 2
+    assert "store_url must name the store" in result.stderr
 
 
 def test_a_name_that_is_taken(invoke: Invoke) -> None:

@@ -13,10 +13,11 @@ from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec, WeightFile
 from calotype.domain.request import Job, ParamValue
+from calotype.execution.admission import Capacity
 from calotype.execution.crew import Crew
 from calotype.execution.history import History
 from calotype.execution.policy import BatchLimits
-from calotype.execution.pool import Capacity, Pool
+from calotype.execution.pool import Pool
 from calotype.execution.roster import Bounds, Roster
 from calotype.execution.worker import Answer, Traits, Usage, Worker
 

@@ -14,12 +14,10 @@ from calotype.backends.fake import FakeBackend
 from calotype.domain.hooks import Hooks, JobCancelledError
 from calotype.domain.image import Image
 from calotype.domain.request import Job, ParamValue
-from calotype.errors import BadOutputError, MissingWeightsError, ModelCrashedError
+from calotype.errors import BadOutputError, MissingWeightsError
 from calotype.execution.packing import ALIGN_BYTES, lay_out, read, write
 from calotype.execution.parcel import (
-    describe,
     describe_traits,
-    error_of,
     open_answers,
     open_jobs,
     open_object,
@@ -242,16 +240,3 @@ def test_what_a_model_says_of_itself_crosses() -> None:
     assert traits_of(describe_traits(backend)).batching == backend.batching
     backend.batching = None  # type: ignore[assignment]  # a backend may have none
     assert traits_of(describe_traits(backend)).batching is None
-
-
-@pytest.mark.parametrize(
-    ("name", "text"), [("os", "x"), ("CalotypeError_", "x"), ("ClassVar", "x"), ("", "")]
-)
-def test_an_error_of_no_known_name_is_a_crash(name: str, text: str) -> None:
-    assert type(error_of(name, text)) is ModelCrashedError
-
-
-def test_a_foreign_error_is_named_and_long_texts_are_cut() -> None:
-    assert describe(KeyError("x")) == ("ModelCrashedError", "KeyError('x')")
-    assert describe(MemoryError())[0] == "OutOfMemoryError"
-    assert len(describe(BadOutputError("x" * 10**6))[1]) < 10_000

@@ -11,9 +11,10 @@ from calotype.domain.hooks import Hooks
 from calotype.domain.image import Image
 from calotype.domain.request import Job
 from calotype.errors import MissingWeightsError, ModelLoadingError
+from calotype.execution.admission import Capacity
 from calotype.execution.history import History
 from calotype.execution.policy import BatchLimits
-from calotype.execution.pool import Capacity, Pool
+from calotype.execution.pool import Pool
 from calotype.execution.roster import Bounds
 from calotype.execution.thread import ThreadWorker
 from unit.execution.scripted import PLENTY, Clock, job, spec

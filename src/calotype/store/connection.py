@@ -1,0 +1,46 @@
+"""How Redis or Valkey is reached; imported only where there is a store."""
+
+from redis import asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as LostError
+from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import TimeoutError as LateError
+
+from calotype.errors import InvalidSettingError
+
+REFUSALS = (ResponseError,)
+"""It answers, and doesn't do it."""
+LOSSES = (LostError, LateError, InvalidResponse, OSError)
+"""It doesn't answer as a store does."""
+
+
+def connect(url: str, timeout_s: float) -> redis.Redis:
+    """Return a client, which connects when it is used first.
+
+    Args:
+        url: as ``Store`` takes it.
+        timeout_s: for an answer, and for a connection.
+
+    Raises:
+        InvalidSettingError: the URL is none.
+    """
+    try:
+        client = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            # A connection that was closed while nobody used it is opened anew; what takes too long
+            # once isn't tried again.
+            retry=Retry(NoBackoff(), 1, supported_errors=(LostError,)),
+        )
+        # Looks at what else the URL says.
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError):
+        # Neither the value nor the error is repeated, for either may hold a password.
+        raise InvalidSettingError(
+            "store_url must be redis://HOST:PORT/DATABASE, rediss://HOST:PORT/DATABASE (TLS) or"
+            " unix://PATH, with the options of redis-py alone; percent-encode what is special in a"
+            " password"
+        ) from None
+    return client
