@@ -1,9 +1,10 @@
-"""Put what the benchmarks found into the page about them, so that nobody copies numbers by hand.
+"""Put what the benchmarks found into the pages with them, so that nobody copies numbers by hand.
 
     .venv/bin/python benchmarks/docs.py [benchmarks/results/MACHINE.json]
 
-In docs/benchmarks.md, what stands between ``<!-- found: NAME -->`` and ``<!-- end -->`` is replaced
-by the tables of that benchmark. Default is the results of this machine.
+In docs/benchmarks.md and docs/scale-out.md, what stands between ``<!-- found: NAME -->`` and
+``<!-- end -->`` is replaced by the tables of that benchmark. Default is the results of this
+machine.
 """
 
 import argparse
@@ -19,7 +20,8 @@ AIMS = "aims"
 """The block of all aims, which is no benchmark's."""
 FEW_AIMS = 6
 """Of a benchmark with more, only those that are missed are listed one by one."""
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = (DOCS / "benchmarks.md", DOCS / "scale-out.md")
 BLOCK = re.compile(r"(<!-- found: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -30,8 +32,8 @@ def main() -> None:
     )
     parser.add_argument("results", nargs="?", type=Path, default=results_file())
     found = json.loads(parser.parse_args().results.read_bytes())
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(filled(page, found), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 
 def filled(page: str, found: dict[str, Any]) -> str:

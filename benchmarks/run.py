@@ -55,6 +55,9 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "fidelity": ("fidelity.py",),
     "quality": ("quality.py",),
     "quality-full": ("quality.py", "--full"),
+    "scale-hop": ("scale.py", "hop"),
+    "scale-growth": ("scale.py", "growth"),
+    "scale-sizing": ("scale.py", "sizing"),
 }
 """Every benchmark by name: its program and options."""
 LONG = frozenset(
@@ -70,6 +73,9 @@ LONG = frozenset(
         "page",
         "quality",
         "quality-full",
+        "scale-hop",
+        "scale-growth",
+        "scale-sizing",
     }
 )
 """What ``make bench`` leaves out: it takes too long, or needs more than pip installs."""

@@ -1,7 +1,7 @@
 """What Ray Serve adds to a request, how far replicas carry, and what a large cluster needs.
 
     .venv/bin/python benchmarks/scale.py hop [--rounds 7] [--seconds 1]
-    .venv/bin/python benchmarks/scale.py growth [--rounds 3] [--seconds 6] [--replicas 1 2 16]
+    .venv/bin/python benchmarks/scale.py growth [--rounds 2] [--seconds 10] [--replicas 1 2 16]
     .venv/bin/python benchmarks/scale.py sizing [--rounds 3] [--requests 100]
 
 Everything runs on this machine, clients, servers and Ray: a processor that all of them share bounds

@@ -58,8 +58,8 @@ class Findings:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what this part takes."""
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--fronts", type=int, nargs="+", default=[1, 2])
 

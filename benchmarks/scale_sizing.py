@@ -31,7 +31,7 @@ from server import Server, clean_environment, free_port, running
 SIDE_PX = 512
 PATH = "/models/bench/nothing"
 KEEPING = {**HEADERS, "x-use-cache": "true"}
-BYPASS, MISS, HIT = "no cache", "new to the store", "kept answer"
+BYPASS, MISS, HIT = "x-use-cache: false", "new to the store", "kept answer"
 KINDS_OF_REQUEST = (BYPASS, MISS, HIT)
 CLIENTS = 4
 PAUSE_S, ATTEMPTS = 0.05, 400
@@ -211,8 +211,8 @@ def _cpu(found: Findings) -> report.Table:
 
 def _bytes(found: Findings, sizes: scale_paper.Sizes) -> report.Table:
     rows: list[tuple[report.Cell, ...]] = []
-    for what, computes, stores in ((BYPASS, 1, 0), (MISS, 1, 1), (HIT, 0, 0)):
-        pixels, kept = computes * sizes.pixels, stores * sizes.answer
+    for what, is_made in ((BYPASS, True), (MISS, True), (HIT, False)):  # what is made is kept
+        pixels, kept = is_made * sizes.pixels, is_made * sizes.answer
         predicted = (sizes.upload, pixels, pixels, sizes.answer, kept, 0)
         for link, size in zip(LINKS, predicted, strict=True):
             sent = found.flow(what, link)

@@ -63,8 +63,9 @@ def serving_all(folder: Path, *options: str) -> Iterator[Server]:
     log = folder / "log"
     with running(command, log, clean_environment(folder), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        if "listens on" not in said:
+        # On Ray, lines of other processes' logs may come first.
+        said = next((line for line in process.stdout if "Calotype listens on" in line), "")
+        if not said:
             raise SystemExit(f"calotype serve did not start:\n{log.read_text()}")
         yield Server(process, int(said.split()[3].rpartition(":")[2]), log)
 

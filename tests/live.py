@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import tempfile
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -180,9 +181,10 @@ class LiveServers:
             self.idle.pop(0).stack.close()
 
     def close(self) -> None:
-        """End all that are idle."""
+        """End all that are idle, and remove what they kept."""
         while self.idle:
             self.idle.pop().stack.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(
         self, key: Key, specs: Sequence[ModelSpec], settings: Mapping[str, object]
@@ -215,6 +217,8 @@ async def leased(
     folder: Path, specs: Sequence[ModelSpec], settings: Mapping[str, object]
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Be the client of a live server of one's own, whose data lie in ``folder / "data"``."""
+    if "store_url" in settings:
+        pytest.skip("has a store of its own, and looks into that")
     (servers,) = SERVERS
     server, data = servers.take(specs, settings), folder / "data"
     is_clean = False

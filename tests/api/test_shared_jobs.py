@@ -281,3 +281,15 @@ async def test_what_a_full_store_dropped_leaves_no_reader_waiting(
         assert (await result(a, "mine")).status_code == 200
         await known(b, "mine", "done")  # its server says so all the same
         assert (await result(b, "mine")).status_code == 200
+
+
+async def test_the_store_hears_of_few_steps_of_many(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with two(tmp_path, redis_server, fake("steps", step_s=0.02, steps=100)) as (a, b):
+        assert (await begin(a, "mine", "steps")).status_code == 200
+        await known(b, "mine", "done")
+        store = b.services.store
+        assert store is not None
+        counts = await store.ask(lambda client: client.info("commandstats"))
+        assert 5 < counts["cmdstat_xadd"]["calls"] < 50

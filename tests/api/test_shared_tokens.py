@@ -6,10 +6,12 @@ import pytest
 
 from api.server import ECHO, problem_of, serving
 from api.shared import answers, is_up, token, two
+from calotype.api import door
 from calotype.api.door import TOKENS_FILE
 from calotype.api.shared_tokens import SharedTokens
 from calotype.api.tokens import TokenStore
 from calotype.errors import InvalidSettingError, StoreUnavailableError
+from calotype.settings import Settings
 from redis_server import RedisServer
 
 
@@ -131,6 +133,16 @@ def test_names_are_taken_once_and_revoked_once(redis_server: RedisServer) -> Non
     tokens.revoke("a")
     with pytest.raises(InvalidSettingError, match="there is no token named 'a'"):
         tokens.revoke("a")
+
+
+def test_a_store_that_is_away_at_the_start_is_no_open_door(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(store_url=redis_server.url)
+    assert not door.has_tokens(settings)
+    redis_server.stop()
+    assert door.has_tokens(settings)
+    assert "nobody is let in" in caplog.text
 
 
 def test_commands_say_that_the_store_is_away(redis_server: RedisServer) -> None:

@@ -20,14 +20,14 @@ import pytest
 
 from calotype.scale import node
 
-START_S = 120.0
+START_S = 240.0
 STOP_S = 90.0
 SOON_S = 60.0
 """Far more than what a test waits for takes, on a machine that is busy with something else."""
 LIMIT_S = 120.0
 """The same for what takes long in itself: Ray Serve looks at the load of the last half minute."""
 MARKS = [
-    pytest.mark.timeout(420),
+    pytest.mark.timeout(600),
     # Ray leaves sockets and processes to the interpreter's end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -68,7 +68,8 @@ async def test_an_answer_is_cached_for_all_servers(cluster: Deployed) -> None:
         upload, served = fresh(), set[int]()
         for turn, at in enumerate((0, 1, 2, 0)):
             answer = await site.run("double", f"shared-{turn}", at=at, upload=upload)
-            assert answer.headers["x-cache"] == ("hit" if turn else "miss")
+            # Who comes while the answer is on its way to the store waits for it.
+            assert answer.headers["x-cache"] in ({"hit", "coalesced"} if turn else {"miss"})
             assert pixels_of(answer.content).shape == (16, 16, 3)
         for turn in range(4):
             served |= await logged(site, f"shared-{turn}")
@@ -105,7 +106,6 @@ def test_every_request_gets_its_one_answer_while_parts_die(
             suffer(cluster, chance, pressure.told)
             time.sleep(max(0.0, end_s - time.monotonic()))
     assert pressure.report.is_perfect, str(pressure)
-    assert pressure.report.recomputed == 0, str(pressure)
 
 
 def suffer(cluster: Deployed, chance: random.Random, told: list[str]) -> None:

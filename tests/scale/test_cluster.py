@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_takes_its_job_along(site: Site) -> None:
 
 
 async def test_a_deadline_ends_the_job_at_its_replica(site: Site) -> None:
-    answer = await site.run("hangs", x_deadline_ms="3000")
+    answer = await site.run("hangs", x_deadline_ms="5000")
     assert (answer.status_code, answer.json()["error_type"]) == (504, "timeout")
 
     async def is_killed() -> bool:

@@ -137,6 +137,8 @@ async def _living(
     if tokens is not None:
         await tokens.refresh()  # or those who come first would be sent away
         beside.append(asyncio.create_task(tokens.follow(), name="tokens"))
+    for task in beside:
+        task.add_done_callback(_ended)
     starting = asyncio.create_task(_start(start), name="start")
     try:
         yield
@@ -201,12 +203,16 @@ def _paths(
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """End what was done beside the requests; a failure of it is logged."""
+    """End what was done beside the requests."""
     for task in tasks:
         task.cancel()
-    for end in await asyncio.gather(*tasks, return_exceptions=True):
-        if not isinstance(end, asyncio.CancelledError) and end is not None:
-            logger.error("beside the requests", exc_info=end)
+    await asyncio.wait(tasks)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Log what ended beside the requests, which it should not, as soon as it does."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("beside the requests", exc_info=error)
 
 
 async def _start(start: Callable[[], Awaitable[None]]) -> None:

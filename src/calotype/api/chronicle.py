@@ -72,9 +72,7 @@ class Chronicle:
             return
         self._runs += 1
         record.run = f"{self.server}-{self._runs}"
-        record.on_told = self._told
-        self._entries[record] = _Entry(self._slot(record))
-        self._told(record)
+        self._begin(record)
 
     async def claim(self, record: Record) -> bool:
         """Say at once that a request is in work; False if there is a job of its name.
@@ -86,6 +84,8 @@ class Chronicle:
         # One of its name may be over without having said so.
         for other in [one for one in self._waiting if (one.owner, one.request_id) == name]:
             await self._write(other)
+        if record not in self._entries:
+            self._begin(record)  # it was told of while another had its name
         await self._write(record)
         return record in self._entries
 
@@ -150,6 +150,11 @@ class Chronicle:
                     pass
                 key = lease(self._store, self.server)
                 await self._store.ask(lambda client: client.delete(key))
+
+    def _begin(self, record: Record) -> None:
+        record.on_told = self._told
+        self._entries[record] = _Entry(self._slot(record))
+        self._told(record)
 
     def _slot(self, record: Record) -> Slot:
         return Slot(self._store, record.owner, record.request_id)

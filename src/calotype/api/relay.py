@@ -7,11 +7,11 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from calotype.errors import StoreUnavailableError
 from calotype.store.channel import hear
-from calotype.store.client import Store
+from calotype.store.client import Client, Store
 
 logger = logging.getLogger(__name__)
 
@@ -22,16 +22,28 @@ REST_S = 0.5
 
 _CHANNEL = "orders"
 
+Deed = Literal["stop", "forget", "cancel", "seek"]
+"""To stop or forget an owner's request, to cancel those of an id, whosoever, or to count a run."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What all servers are to do with requests of theirs."""
 
-    deed: Literal["stop", "forget", "cancel"]
-    """To stop or forget an owner's request, or to cancel those of an id, whosoever."""
+    deed: Deed
     request_id: str
     owner: str = ""
     reason: str = ""
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is none.
+
+        Raises:
+            ValueError: a later version may have more deeds.
+        """
+        if self.deed not in get_args(Deed):
+            raise ValueError(f"{self.deed} is no deed")
 
 
 class Relay:
@@ -73,8 +85,18 @@ class Relay:
         return obeyed
 
     async def _heard(self, message: bytes) -> None:
-        told = json.loads(message)
-        reply, sender = told.pop("reply"), told.pop("sender")
-        done = 0 if sender == self._name else self._obey(Order(**told))
-        await self._store.ask(lambda client: client.rpush(reply, done))
-        await self._store.ask(lambda client: client.pexpire(reply, int(ANSWER_S * 2000)))
+        try:
+            told = json.loads(message)
+            reply, sender, order = str(told.pop("reply")), told.pop("sender"), Order(**told)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            logger.warning("an order is not understood: does a server have another version?")
+            return
+        done = 0 if sender == self._name else self._obey(order)
+
+        async def tell(client: Client) -> None:
+            async with client.pipeline() as batch:  # a transaction: nothing stays for ever
+                batch.rpush(reply, done)
+                batch.pexpire(reply, int(ANSWER_S * 2000))
+                await batch.execute()
+
+        await self._store.ask(tell)

@@ -79,7 +79,9 @@ class Remote:
         while self._last == last and (left_s := until_s - time.monotonic()) > 0:
             try:
                 await self._slot.news(last, left_s)
-                await self.look()
+                if not await self.look() and self._last == last:
+                    # Another request of its name may have news all the time.
+                    await asyncio.sleep(min(left_s, REST_S))
             except StoreUnavailableError:
                 # When it is back, the request's server says what was missed.
                 await asyncio.sleep(min(left_s, REST_S))
@@ -140,7 +142,7 @@ class Remote:
         update = Update(
             run=self.run,
             server=self._page.server,
-            is_job=bool(document["job"]),
+            is_job=False,  # so that its id is free for another try
             is_over=True,
             stay_s=self._keep_s,
             lines=(line,),

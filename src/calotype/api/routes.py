@@ -23,6 +23,7 @@ from calotype.errors import (
     ForbiddenError,
     QueueFullError,
     ShuttingDownError,
+    StoreUnavailableError,
     UnauthorizedError,
     UnknownModelError,
     UnknownPathError,
@@ -63,7 +64,9 @@ class Path:
         """What it may be answered with in place of what was asked for."""
         if self.fails is None:
             return tuple(STATUS)
-        return (UnauthorizedError, *self.fails) if self.guarded else self.fails
+        if not self.guarded:
+            return self.fails
+        return (UnauthorizedError, StoreUnavailableError, *self.fails)
 
     def route(self) -> Route:
         """Return it as starlette takes it."""

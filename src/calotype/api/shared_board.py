@@ -49,7 +49,9 @@ class SharedBoard:
         """
         try:
             if not await self._chronicle.claim(record):
-                raise id_taken(record.request_id)
+                await self._given_up(record.owner, record.request_id)
+                if not await self._chronicle.claim(record):
+                    raise id_taken(record.request_id)
         except StoreUnavailableError:
             logger.warning("job %s: %s", record.request_id, ALONE)
             return (ALONE,)
@@ -155,6 +157,18 @@ class SharedBoard:
             await remote.change(REST_S)
         return remote
 
+    async def _given_up(self, owner: str, request_id: str) -> None:
+        """Wait until a request is over or lost, unless its server says that it is at it.
+
+        One whose server has just died is sent again at once, before anybody has noticed.
+        """
+        remote = await self._remote(owner, request_id)
+        while remote is not None and not remote.is_over:
+            seek = Order(deed="seek", request_id=request_id, run=remote.run)
+            if self._obey(seek) or await self._relay.order(seek):
+                return
+            await remote.change(REST_S)
+
     async def _appears(self, slot: Slot) -> None:
         """Wait until the store tells of a request."""
         while True:
@@ -174,3 +188,5 @@ class SharedBoard:
                 return 1
             case "cancel":
                 return self._in_flight.cancel(order.request_id)
+            case "seek":
+                return sum(one.run == order.run for one in self._in_flight.find(order.request_id))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calotype.api.record import MAX_EVENTS, Answer, Json
-from calotype.store.client import Store
+from calotype.store.client import Client, Store
 from calotype.store.script import run_script
 
 PIECE_BYTES = 4 * 1024 * 1024
@@ -170,8 +170,7 @@ class Slot:
         """
         key, body = self._picture(run), answer.body
         for start in range(0, len(body), PIECE_BYTES):
-            await self._keep_piece(key, start, body[start : start + PIECE_BYTES])
-        await self._store.ask(lambda client: client.pexpire(key, int(stay_s * 1000)))
+            await self._keep_piece(key, start, body[start : start + PIECE_BYTES], stay_s)
         headers = [
             [name.decode("latin-1"), text.decode("latin-1")] for name, text in answer.headers
         ]
@@ -196,8 +195,14 @@ class Slot:
         ]
         return Answer(headers=headers, body=body, etag=about["etag"])
 
-    async def _keep_piece(self, key: str, start: int, piece: bytes) -> None:
-        await self._store.ask(lambda client: client.setrange(key, start, piece))
+    async def _keep_piece(self, key: str, start: int, piece: bytes, stay_s: float) -> None:
+        async def write(client: Client) -> None:
+            async with client.pipeline() as batch:  # a transaction: half a picture goes by itself
+                batch.setrange(key, start, piece)
+                batch.pexpire(key, int(stay_s * 1000))
+                await batch.execute()
+
+        await self._store.ask(write)
 
     async def _piece(self, key: str, start: int) -> bytes:
         end = start + PIECE_BYTES - 1

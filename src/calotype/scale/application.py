@@ -8,6 +8,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
+from ray.serve.context import _get_global_client
 
 from calotype.api.address import is_loopback
 from calotype.api.door import token_file
@@ -56,8 +57,16 @@ def build(said: Mapping[str, object]) -> Application:
         ConfigError: a setting or a catalog file is wrong.
     """
     settings = load_settings(said)
+    host, port = listening()  # whatever the arguments say of it
+    settings = replace(settings, host=host, port=port)
     start_source(settings)
     return build_application(settings, open_catalog(settings), spread=True)
+
+
+def listening() -> tuple[str, int]:
+    """Return the address at which the proxies of this cluster answer."""
+    options = _get_global_client().http_config
+    return str(options.host or ""), int(options.port)
 
 
 def build_application(settings: Settings, catalog: Catalog, *, spread: bool) -> Application:

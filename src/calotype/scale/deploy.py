@@ -14,7 +14,7 @@ from ray.serve.schema import LoggingConfig
 
 from calotype.catalog.catalog import Catalog
 from calotype.errors import InvalidSettingError
-from calotype.scale.application import FRONT, NAME, build_application
+from calotype.scale.application import FRONT, NAME, build_application, listening
 from calotype.scale.weights_source import start_source, stop_source
 from calotype.settings import Settings, ray_address
 
@@ -53,6 +53,7 @@ def serve_on_ray(
             http_options={"host": settings.host, "port": settings.port},
             logging_config=LoggingConfig(log_level="WARNING"),
         )
+        _check_address(settings)
         spread = bool(ray_address())
         if spread:
             start_source(settings)
@@ -104,6 +105,20 @@ def _ray(*, local: bool) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(settings: Settings) -> None:
+    """Refuse an address that the proxies, which run already, don't have: theirs may be open to all.
+
+    Raises:
+        InvalidSettingError: they listen on another.
+    """
+    host, port = listening()
+    if (host, port) != (settings.host, settings.port):
+        raise InvalidSettingError(
+            f"this cluster answers on {host} port {port} already, got {settings.host} port"
+            f" {settings.port}: say the same, or run `serve shutdown` first"
+        )
 
 
 def _until_signal() -> None:

@@ -4,17 +4,24 @@ Ray Serve's proxy, which holds the connection, gives up then. What is to stand a
 by a variable of its environment: ``scale.node`` has it.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from calotype.api.problems import problem
+from calotype.errors import RequestLostError
+
 logger = logging.getLogger("ray.serve")  # the proxy's own: ours is set up in our processes only
 
+LOST = "the server that had the request is gone; send it again"
 Headers = Sequence[tuple[bytes, bytes]]
 
 ATTEMPTS = 4
+PAUSE_S = 0.05
+"""After the first attempt; so much more after each further one."""
 KEPT_BYTES = 64 * 1024 * 1024
 """Of a body that is kept until its answer begins; a longer one is sent once."""
 
@@ -39,9 +46,15 @@ class Door:
         visit = _Visit(receive, send)
         for attempt in range(1, ATTEMPTS + 1):
             await self._app({**scope}, visit.receiver(), visit.send)
-            if visit.is_over or not visit.is_kept:
+            if visit.is_over:
                 return
             logger.warning("%s was lost with its server, try %d", scope["path"], attempt)
+            if not visit.is_kept:
+                break
+            if attempt < ATTEMPTS:
+                await asyncio.sleep(PAUSE_S * attempt)
+        lost = problem(RequestLostError(LOST, retry_after_s=1.0))
+        await lost(scope, visit.receiver(), visit.send)
 
 
 class _Visit:

@@ -10,6 +10,8 @@ ENVIRONMENT = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "calotype.scale.door:middlewares",
     # Messages instead of the object store: 4 ms in place of 6 for 512x512 pixels there and back.
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+    # Of such a message, in bytes: none, for an answer is one, and Ray's own limit is 4 MiB.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "-1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_COLOR_PREFIX": "0",
     # Lines of our log differ in their request ids only, and Ray would leave out all but the first.

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from grpc.aio import AioRpcError
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import (
     BackPressureError,
@@ -50,7 +51,7 @@ FIRST_SERVICE_S = 1.0
 NEWEST = 0.1
 """Weight of the last job in what a job is expected to take."""
 
-_LOST = (RayError, RayServeException, asyncio.CancelledError)
+_LOST = (RayError, RayServeException, AioRpcError, asyncio.CancelledError)
 """What Ray raises of itself, and what a replica's own end looks like from here."""
 
 
@@ -231,16 +232,24 @@ class RemoteRunner:
         )
 
     async def _ask(self, model: ModelSpec) -> None:
-        """Ask one replica what is known about a model there."""
-        with contextlib.suppress(RayError, RayServeException):
-            handle = self._handles[self._home(model).name]
-            self._learn(model, await handle.state.remote(model))
+        """Ask one replica what is known about a model there; none is started for that."""
+        with contextlib.suppress(RayError, RayServeException, AioRpcError, UnknownModelError):
+            home = self._home(model)
+            handle = self._handles[home.name]
+            if home.placement.replicas.least:
+                self._learn(model, await handle.state.remote(model))
+                return
+            found = ModelStatus(state="unloaded")
+            with contextlib.suppress(DeploymentUnavailableError):
+                answers = await handle.broadcast("state", model).results_async()
+                found = max(answers, key=lambda status: status.state == "loaded")
+            self._learn(model, found)
 
     def _learn(self, model: ModelSpec, status: ModelStatus) -> None:
         self._known[model.id] = (self._clock(), status)
 
     async def _all(self, model: ModelSpec, method: str) -> list[Any]:
-        """Have all replicas of a model do something with it; one at least, which is started then.
+        """Have all replicas of a model do something with it; to load it, one is started at least.
 
         Raises:
             RequestCancelledError: one was lost over it.
@@ -250,7 +259,7 @@ class RemoteRunner:
             try:
                 answers: list[Any] = await handle.broadcast(method, model).results_async()
             except DeploymentUnavailableError:
-                answers = [await getattr(handle, method).remote(model)]
+                answers = [await handle.load.remote(model)] if method == "load" else []
         except _LOST as error:
             _check_lost(error)
             raise RequestCancelledError(f"a replica of {model.name} was lost meanwhile") from error

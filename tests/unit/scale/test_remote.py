@@ -1,6 +1,7 @@
 """Jobs that are sent away come back once, whatever becomes of the replicas."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -10,14 +11,17 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import DeploymentUnavailableError
 
+from api.server import until
 from calotype.domain.event import Event, Progress, Started
 from calotype.domain.hooks import Hooks
 from calotype.domain.image import Image
 from calotype.domain.model import ModelSpec, ModelStatus
-from calotype.domain.placement import Deployment, Placement
+from calotype.domain.placement import Bounds, Deployment, Placement
 from calotype.domain.request import Job, Outcome
 from calotype.errors import (
     BadOutputError,
@@ -163,8 +167,12 @@ async def test_what_happens_there_is_told_here() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ActorDiedError(), DeploymentUnavailableError.__new__(DeploymentUnavailableError)],
-    ids=["replica", "deployment"],
+    [
+        ActorDiedError(),
+        DeploymentUnavailableError.__new__(DeploymentUnavailableError),
+        AioRpcError(StatusCode.CANCELLED, Metadata(), Metadata()),
+    ],
+    ids=["replica", "deployment", "connection"],
 )
 async def test_a_lost_replica_costs_another_attempt(error: Exception) -> None:
     handle = Handle(failing(error), failing(error), echo)
@@ -276,3 +284,41 @@ async def test_a_model_without_a_place_is_named() -> None:
     other = ModelSpec(id="test/other", backend="fake", revision="1")
     with pytest.raises(UnknownModelError, match="cluster_models"):
         await runner(Handle()).submit(Job(model=other, image=job().image, params={}))
+
+
+def may_have_none(handle: Handle) -> RemoteRunner:
+    placement = Placement(replicas=Bounds(least=0, most=2))
+    home = Deployment(name="home", models=(MODEL,), placement=placement)
+    return RemoteRunner([home], {"home": handle}, front=Handle(), jobs=8, picture_bytes=1_000_000)
+
+
+async def learned(remote: RemoteRunner, wanted: str) -> None:
+    async def true() -> bool:
+        return remote.status(MODEL).state == wanted
+
+    await until(true)
+
+
+async def test_to_ask_for_the_state_or_to_unload_starts_no_replica() -> None:
+    handle = Handle()
+    remote = may_have_none(handle)
+    await learned(remote, "loaded")
+    assert handle.called == ["state"]
+    handle.replicas = DeploymentUnavailableError.__new__(DeploymentUnavailableError)
+    await remote.unload(MODEL)
+    assert not handle.sent
+    again = may_have_none(handle)
+    again.status(MODEL)
+    await learned(again, "unloaded")
+    assert not handle.sent
+
+
+async def test_to_ask_for_the_state_of_a_model_without_a_place_fails_nobody() -> None:
+    other = ModelSpec(id="test/other", backend="fake", revision="1")
+    remote, unseen = runner(Handle()), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: unseen.append(what))
+    assert remote.status(other).state == "unloaded"
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert not unseen
