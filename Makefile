@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: serve setup test check format bench bench-one guard-record clean
+.PHONY: serve setup test test-ray check format bench bench-one guard-record clean
 
 serve: $(STAMP)  ## install, then serve the embedded models on 127.0.0.1:8000
 	$(BIN)/calotype serve
@@ -15,6 +15,13 @@ setup: $(DEV_STAMP)  ## everything to work on Calotype: .venv/bin/calotype and t
 test: $(DEV_STAMP)  ## install what the tests need and run them all
 	$(BIN)/python tests/compat/prepare.py
 	$(BIN)/python -m pytest $(ARGS)
+
+# Of the wire tests, those that need few servers: a start of Ray takes ten seconds.
+RAY_WIRE := answer body fidelity lookup mask negotiation
+test-ray: $(DEV_STAMP)  ## the tests of real clients and of the wire, unchanged, against serve --ray
+	$(BIN)/python tests/compat/prepare.py
+	$(BIN)/python -m pytest tests/compat --serve-with=--ray
+	$(BIN)/python -m pytest $(RAY_WIRE:%=tests/api/test_%.py) --live=--ray
 
 check: $(DEV_STAMP)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check src tests benchmarks training

@@ -33,7 +33,7 @@ from view import package_with
 
 KEPT = 3
 """Idle servers at most; each of a cluster is many processes."""
-CLEAN_S = 5.0
+CLEAN_S = 20.0
 TIMEOUT_S = 60.0
 TOKEN = re.compile(rb"Bearer calo_[\w-]+")
 NO_HTTP = "Invalid HTTP request received."

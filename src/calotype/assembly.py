@@ -8,7 +8,7 @@ from typing import Protocol
 
 from starlette.applications import Starlette
 
-from calotype.api.app import create_app
+from calotype.api.app import JOBS_S, create_app
 from calotype.api.control import Control
 from calotype.api.door import make_door
 from calotype.catalog.adapter import adapters_stamp
@@ -155,12 +155,15 @@ def assemble(
     )
 
 
-def create_server(services: Services, find: Find | None = None) -> Starlette:
+def create_server(
+    services: Services, find: Find | None = None, jobs_s: float = JOBS_S
+) -> Starlette:
     """Put the HTTP server in front of the parts.
 
     Args:
         services: the parts.
         find: finds models that nobody has named before; default on the Hub.
+        jobs_s: what jobs get to be done when the server ends; by default, they have had ``settle``.
 
     Raises:
         ConfigError: the token file is damaged.
@@ -178,6 +181,7 @@ def create_server(services: Services, find: Find | None = None) -> Starlette:
         tokens=door.copy,
         start=services.start,
         stop=services.stop,
+        jobs_s=jobs_s,
         tracer=services.tracer,
         store=services.store,
     )

@@ -5,15 +5,19 @@ import json
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api.server import LONG as ENDLESS
-from api.server import Gate, Server, fake, in_work, problem_of, until
+from api.server import Gate, Server, fake, in_work, problem_of, serving, until
 from api.shared import known, post, result, two
 from calotype.api import chronicle, remote, slot
 from calotype.api.record import Answer
 from calotype.api.relay import Order, Relay
 from calotype.api.slot import Line, Slot, Update
+from calotype.assembly import assemble, create_server
+from calotype.catalog.catalog import Catalog
+from calotype.settings import Settings
 from calotype.store.client import Store
 from redis_server import RedisServer
 
@@ -165,3 +169,27 @@ async def test_who_follows_a_request_that_another_of_its_name_replaced_asks_seld
     counts = await store.ask(lambda client: client.info("commandstats"))
     assert counts["cmdstat_xread"]["calls"] < 10
     await store.close()
+
+
+async def test_a_job_is_done_by_a_server_that_ends_without_a_word_before(
+    tmp_path: Path, redis_server: RedisServer, gate: Gate
+) -> None:
+    # As Ray Serve ends one when it needs fewer: no connection is open any more.
+    settings = Settings(
+        store_url=redis_server.url,
+        data_dir=str(tmp_path / "data"),
+        cache_dir=str(tmp_path / "cache"),
+        isolation="thread",
+    )
+    async with serving(tmp_path / "b", WAITS, store_url=redis_server.url) as b:
+        services = assemble(settings, Catalog((WAITS,), "waits"))
+        app = create_server(services, jobs_s=30)
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            await post(Server(app, client, b.tokens, services), "waits", "mine")
+            await gate.reached()
+            asyncio.get_running_loop().call_soon(gate.open)
+        assert (await result(b, "mine")).status_code == 200

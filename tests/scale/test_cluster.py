@@ -176,9 +176,11 @@ async def test_a_job_whose_model_died_runs_again_under_its_id(site: Site) -> Non
     await until(is_logged_everywhere)
 
 
-async def test_a_large_picture_comes_and_goes(site: Site) -> None:
-    row = np.arange(LARGE_PX, dtype=np.uint8)
-    pixels = np.stack([row[:, None] ^ row, row[:, None] + row, row[:, None] | row], axis=-1)
+@pytest.mark.parametrize("side_px", [1300, LARGE_PX], ids=["message", "object"])
+async def test_a_large_picture_comes_and_goes(site: Site, side_px: int) -> None:
+    # Noise, so that its file is as large as its pixels: one message of the answer, 5 or 8 MiB.
+    shape = (side_px, side_px, 3)
+    pixels = np.random.default_rng(side_px).integers(0, 256, shape, dtype=np.uint8)
     url = f"{site.urls[0]}/models/invert"
     answer = await site.client.post(url, content=file_of(pixels))
     assert answer.status_code == 200

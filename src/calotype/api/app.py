@@ -71,6 +71,7 @@ def create_app(
     tokens: TokenCopy | None = None,
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
+    jobs_s: float = JOBS_S,
 ) -> Starlette:
     """Join the parts of the HTTP server.
 
@@ -86,12 +87,11 @@ def create_app(
         tokens: what is known of the tokens in the store, to be kept up to date.
         start: loads models; runs beside the first requests.
         stop: lets running requests finish.
+        jobs_s: what jobs get to be done when the server ends, before ``stop``.
     """
     gate = Gate(authenticator=authenticator, limiter=limiter)
     in_flight = InFlight(Archive(settings.result_bytes, settings.result_s))
-    board: Board = LocalBoard(in_flight)
-    if store is not None:
-        board = SharedBoard(in_flight, store, settings)
+    board = _board(in_flight, store, settings)
     jobs = Jobs(
         pipeline=pipeline,
         in_flight=in_flight,
@@ -117,16 +117,25 @@ def create_app(
         routes=[path.route() for path in paths],
         middleware=middleware,
         exception_handlers={HTTPException: _no_route},
-        lifespan=lambda _: _living(jobs, store, tokens, start, stop),
+        lifespan=lambda _: _living(
+            jobs, jobs_s=jobs_s, store=store, tokens=tokens, start=start, stop=stop
+        ),
     )
     # A redirect would lose the picture of a POST.
     app.router.redirect_slashes = False
     return app
 
 
+def _board(in_flight: InFlight, store: Store | None, settings: Settings) -> Board:
+    """Choose who knows of requests: this server alone, or all that share a store."""
+    return LocalBoard(in_flight) if store is None else SharedBoard(in_flight, store, settings)
+
+
 @contextlib.asynccontextmanager
 async def _living(
     jobs: Jobs,
+    *,
+    jobs_s: float,
     store: Store | None,
     tokens: TokenCopy | None,
     start: Callable[[], Awaitable[None]],
@@ -145,7 +154,7 @@ async def _living(
     finally:
         starting.cancel()
         await asyncio.wait((starting,))
-        await jobs.settle(JOBS_S)
+        await jobs.settle(jobs_s)
         await stop()
         await jobs.close()
         await _end(beside)

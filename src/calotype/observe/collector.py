@@ -37,7 +37,8 @@ def collecting(url: str, share: float) -> Recorder:
         # It would tell of each try, and of each span that is lost; `Outlet` says it once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     endpoint = url.rstrip("/").removesuffix(PATH) + PATH
-    outlet = Outlet(OTLPSpanExporter(endpoint, timeout=EXPORT_S), endpoint)
+    shown = endpoint.rpartition("@")[2]  # the log is no place for a password
+    outlet = Outlet(OTLPSpanExporter(endpoint, timeout=EXPORT_S), shown)
     version = importlib.metadata.version("calotype")
     provider = make_provider(share, version)
     provider.add_span_processor(BatchSpanProcessor(outlet, schedule_delay_millis=SEND_EVERY_MS))
@@ -66,7 +67,7 @@ class Outlet(SpanExporter):
 
     Args:
         exporter: sends spans.
-        endpoint: where to.
+        endpoint: where to, as the log may name it.
     """
 
     def __init__(self, exporter: SpanExporter, endpoint: str) -> None:

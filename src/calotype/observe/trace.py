@@ -128,7 +128,8 @@ def open_tracer(url: str, share: float) -> Tracer | None:
     if not url:
         return None
     if not url.startswith(("http://", "https://")):
-        raise InvalidSettingError(f"trace_url must begin with http:// or https://, got {url!r}")
+        shown = url.rpartition("@")[2]  # without a password
+        raise InvalidSettingError(f"trace_url must begin with http:// or https://, got {shown!r}")
     try:
         collector = importlib.import_module("calotype.observe.collector")
     except ModuleNotFoundError as error:

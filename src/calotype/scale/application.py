@@ -41,6 +41,8 @@ MOST_OPEN = 10_000
 itself, and answers what is too much."""
 FRONT_TARGET = 32.0
 """Requests a server in front that the number of servers aims at."""
+END_S = 5.0
+"""What a server in front gets to say how its last jobs ended."""
 HEALTH_S = 5.0
 """How often a replica is asked whether it lives."""
 QUIET = {"enable_access_log": False, "log_level": "WARNING"}
@@ -101,7 +103,7 @@ def build_application(settings: Settings, catalog: Catalog, *, spread: bool) -> 
         name=FRONT,
         max_ongoing_requests=MOST_OPEN,
         ray_actor_options={"num_cpus": 0},
-        graceful_shutdown_timeout_s=settings.drain_s,
+        graceful_shutdown_timeout_s=settings.drain_s + END_S,
         health_check_period_s=HEALTH_S,
         logging_config=QUIET,
         **_scaling(servers, FRONT_TARGET),

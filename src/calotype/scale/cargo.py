@@ -24,6 +24,8 @@ class Cargo:
     """Until its deadline, when it was sent."""
     wait_for_model: bool = False
     caller: str = ""
+    admitted: bool = False
+    """A job of the same request was let in before."""
     request_id: str = ""
     """For the log there."""
     trace: str = ""
@@ -39,6 +41,7 @@ class Cargo:
             deadline_s=time.monotonic() + self.left_s,
             wait_for_model=self.wait_for_model,
             caller=self.caller,
+            admitted=self.admitted,
             hooks=hooks,
             trace=self.trace,
         )
@@ -88,6 +91,7 @@ def pack(job: Job, request_id: str) -> Cargo:
         left_s=job.deadline_s - time.monotonic(),
         wait_for_model=job.wait_for_model,
         caller=job.caller,
+        admitted=job.admitted,
         request_id=request_id,
         trace=job.trace,
     )

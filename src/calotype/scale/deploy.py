@@ -142,6 +142,7 @@ def _end(settings: Settings) -> None:
     logger.info("shutting down, with up to %g s for what is in work", settings.drain_s)
     try:
         front = serve.get_deployment_handle(FRONT, NAME)
+        front._init(_run_router_in_separate_loop=True)  # this process has no loop
         answers = front.broadcast("drain").results(timeout_s=settings.drain_s + SLACK_S)
     except Exception:
         logger.exception("what is in work could not be waited for")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from calotype.api.exchange import Exchange
 from calotype.api.problems import problem
 from calotype.errors import RequestLostError
 
@@ -22,6 +23,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 ATTEMPTS = 4
 PAUSE_S = 0.05
 """After the first attempt; so much more after each further one."""
+ORDERS = frozenset((b"x-request-disconnect-disabled", b"x-request-timeout-seconds"))
+"""What Ray Serve heeds in a request, whoever sends it. E.g. to go on for a client that has left."""
 KEPT_BYTES = 64 * 1024 * 1024
 """Of a body that is kept until its answer begins; a longer one is sent once."""
 
@@ -44,8 +47,9 @@ class Door:
             await self._app(scope, receive, send)
             return
         visit = _Visit(receive, send)
+        headers = [header for header in scope["headers"] if header[0].lower() not in ORDERS]
         for attempt in range(1, ATTEMPTS + 1):
-            await self._app({**scope}, visit.receiver(), visit.send)
+            await self._app({**scope, "headers": headers[:]}, visit.receiver(), visit.send)
             if visit.is_over:
                 return
             logger.warning("%s was lost with its server, try %d", scope["path"], attempt)
@@ -53,7 +57,9 @@ class Door:
                 break
             if attempt < ATTEMPTS:
                 await asyncio.sleep(PAUSE_S * attempt)
-        lost = problem(RequestLostError(LOST, retry_after_s=1.0))
+        exchange = Exchange(scope)
+        lost = problem(RequestLostError(LOST, retry_after_s=1.0), exchange.dialect)
+        lost.raw_headers += exchange.extra
         await lost(scope, visit.receiver(), visit.send)
 
 

@@ -61,12 +61,14 @@ class Ingress:
             picture_bytes=self._settings.queue_bytes,
         )
         catalog = Catalog(self._models, self._models[0].id)
+        # Ray waits for connections before it ends a server, and jobs have none.
+        jobs_s = self._settings.drain_s
         if not self._spread:
             self._services = assemble(self._settings, catalog, runner)
-            return Leaving(create_server(self._services))
+            return Leaving(create_server(self._services, jobs_s=jobs_s))
         stamp = AdapterStamps(RemoteSource(patience_s=0.0, answer_s=STAMP_S))
         self._services = assemble(self._settings, catalog, runner, stamp)
-        return Leaving(create_server(self._services, RemoteSource().find))
+        return Leaving(create_server(self._services, RemoteSource().find, jobs_s))
 
     async def numbers(self) -> tuple[str, bytes]:
         """Return the name of this process, and its metrics."""

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from calotype.errors import MissingExtraError
 from calotype.settings import tell_children
 
+MALLOC_BYTES = 256 * 1024 * 1024
 ENVIRONMENT = {
     # Whoever holds a connection sends a request again whose server is lost: see ``scale.door``.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "calotype.scale.door:middlewares",
@@ -12,6 +13,12 @@ ENVIRONMENT = {
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     # Of such a message, in bytes: none, for an answer is one, and Ray's own limit is 4 MiB.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "-1",
+    # One loop a process: what is called on it never blocks, and each hand-over between loops costs.
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    # Of pictures: memory that is given back after each message is cleared anew for the next.
+    "MALLOC_MMAP_THRESHOLD_": str(MALLOC_BYTES),
+    "MALLOC_TRIM_THRESHOLD_": str(MALLOC_BYTES),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_COLOR_PREFIX": "0",
     # Lines of our log differ in their request ids only, and Ray would leave out all but the first.

@@ -2,6 +2,7 @@
 
 import urllib.request
 from collections.abc import Iterable, Mapping
+from http.client import HTTPException
 
 import ray
 from prometheus_client import CollectorRegistry, generate_latest
@@ -51,7 +52,7 @@ def node_pages() -> list[bytes]:
             try:
                 with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
                     pages.append(answer.read())
-            except OSError:
+            except (OSError, HTTPException):  # it may end in the middle of its answer
                 continue
     return pages
 

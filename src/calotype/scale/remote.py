@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from grpc.aio import AioRpcError
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -33,6 +33,7 @@ from calotype.execution.admission import Admission
 from calotype.observe import metrics
 from calotype.observe.logs import REQUEST_ID
 from calotype.scale.cargo import Fact, Failed, Landed, News, Note, pack, size_bytes
+from calotype.scale.loss import LOST, check_lost
 from calotype.scale.numbers import ANSWER_S, merged, node_pages
 
 logger = logging.getLogger(__name__)
@@ -50,9 +51,6 @@ KNOWN_S = 1.0
 FIRST_SERVICE_S = 1.0
 NEWEST = 0.1
 """Weight of the last job in what a job is expected to take."""
-
-_LOST = (RayError, RayServeException, AioRpcError, asyncio.CancelledError)
-"""What Ray raises of itself, and what a replica's own end looks like from here."""
 
 
 class RemoteRunner:
@@ -83,6 +81,7 @@ class RemoteRunner:
         self._admission = Admission(jobs=jobs * most, picture_bytes=picture_bytes, slots=most)
         self._known: dict[str, tuple[float, ModelStatus]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[tuple[str, str, bool], DeploymentHandle[Any]] = {}
         self._service_s = FIRST_SERVICE_S
 
     async def submit(self, job: Job) -> Outcome:
@@ -99,8 +98,8 @@ class RemoteRunner:
                     await asyncio.sleep(random.uniform(0.5, 1) * _pause_s(attempt))  # noqa: S311
                 try:
                     return await self._try(job)
-                except _LOST as error:
-                    _check_lost(error)
+                except LOST as error:
+                    check_lost(error)
                     metrics.RETRIES.labels(job.model.id).inc()
                     logger.warning("%s: a replica was lost: %r", job.model.id, error)
                 except ShuttingDownError:
@@ -187,8 +186,6 @@ class RemoteRunner:
                     case Landed(outcome=outcome, status=status):
                         self._learn(job.model, status)
                         self._service_s += NEWEST * (outcome.inference_s - self._service_s)
-                        metrics.INFERENCE.labels(job.model.id).observe(outcome.inference_s)
-                        metrics.WAIT.labels(job.model.id).observe(outcome.queue_s)
                         return outcome
                     case Failed(error=error):
                         raise error
@@ -202,23 +199,31 @@ class RemoteRunner:
 
     async def _news(self, job: Job) -> AsyncGenerator[News]:
         """Send a job, and yield what comes back; who leaves takes it along."""
-        home = self._home(job.model)
-        handle = self._handles[home.name].options(
-            stream=True,
-            multiplexed_model_id=job.model.id if len(home.models) > 1 else "",
-            _by_reference=size_bytes(job) > LARGE_BYTES,
-        )
-        response = handle.run.remote(pack(job, REQUEST_ID.get()))
+        run = self._run_of(job.model, is_large=size_bytes(job) > LARGE_BYTES)
+        response = run.remote(pack(job, REQUEST_ID.get()))
         is_over = False
         try:
-            async for one in response:
-                is_over = isinstance(one, Landed | Failed)
-                yield one
+            async for news in response:
+                for one in news:
+                    is_over = isinstance(one, Landed | Failed)
+                    yield one
         except BackPressureError as error:
             raise QueueFullError(f"busy: {error}", retry_after_s=self._service_s) from error
         finally:
             if not is_over:
                 response.cancel()
+
+    def _run_of(self, model: ModelSpec, *, is_large: bool) -> DeploymentHandle[Any]:
+        """Return what sends jobs of a model; where there is a choice, to who has it loaded."""
+        home = self._home(model)
+        shares = len(home.models) > 1 and home.placement.replicas.most > 1
+        key = (home.name, model.id if shares else "", is_large)
+        if (run := self._runs.get(key)) is None:
+            handle = self._handles[home.name].options(
+                stream=True, multiplexed_model_id=key[1], _by_reference=is_large
+            )
+            run = self._runs[key] = handle.run
+        return run
 
     def _home(self, model: ModelSpec) -> Deployment:
         """Return where a model runs; one that came later runs with those that no entry names."""
@@ -260,8 +265,8 @@ class RemoteRunner:
                 answers: list[Any] = await handle.broadcast(method, model).results_async()
             except DeploymentUnavailableError:
                 answers = [await handle.load.remote(model)] if method == "load" else []
-        except _LOST as error:
-            _check_lost(error)
+        except LOST as error:
+            check_lost(error)
             raise RequestCancelledError(f"a replica of {model.name} was lost meanwhile") from error
         return answers
 
@@ -274,20 +279,6 @@ async def _pages(handle: DeploymentHandle[Any]) -> list[tuple[str, bytes]]:
     except (RayServeException, TimeoutError):
         return []
     return [page for page in pages if isinstance(page, tuple)]
-
-
-def _check_lost(error: BaseException) -> None:
-    """Raise what is no loss of a replica.
-
-    Raises:
-        CancelledError: it is us who are cancelled.
-        ModelCrashedError: the replica lives, and has a bug.
-    """
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        raise error
-    if isinstance(error, RayTaskError) and not isinstance(error.cause, _LOST):
-        raise ModelCrashedError(repr(error.cause)) from error
 
 
 def _pause_s(attempt: int) -> float:

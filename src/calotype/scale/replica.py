@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -30,6 +29,8 @@ from calotype.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+LINGER_S = 0.02
+"""How long news wait for more."""
 SEATS = 64
 """Models that a replica tells the others that it has run."""
 
@@ -52,21 +53,19 @@ class Replica:
         self._tracer = open_tracer(settings.trace_url, settings.trace_share)
         make_worker = _localizing(settings) if spread else None
         self._pool: Pool = make_pool(settings, catalog, self._tracer, make_worker)
-        self._is_shared = len(models) > 1
         for spec in named(settings.preload, catalog):
             await self._warm(spec)
 
-    async def run(self, cargo: Cargo) -> AsyncIterator[News]:
-        """Run a job; its end comes last. Whoever leaves takes it along."""
+    async def run(self, cargo: Cargo) -> AsyncIterator[list[News]]:
+        """Run a job, and tell of it; its end comes last. Whoever leaves takes it along."""
         logs.REQUEST_ID.set(cargo.request_id)
-        if self._is_shared:
-            await self.seat(cargo.model.id)
+        if (chosen := serve.get_multiplexed_model_id()) != "":
+            await self.seat(chosen)
         desk = _Desk()
         task = asyncio.create_task(self._serve(cargo, desk))
         try:
-            while not isinstance(news := await desk.next(), Landed | Failed):
-                yield news
-            yield news
+            while not desk.is_over:
+                yield await desk.next()
         finally:
             task.cancel()
             await asyncio.wait((task,))
@@ -141,19 +140,29 @@ class _Desk:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._news, self._came = deque[News](), asyncio.Event()
+        self._news, self._came = list[News](), asyncio.Event()
+        self._ended = asyncio.Event()
         self.hooks = _Hooks(self)
 
     def tell(self, news: News) -> None:
         """Add some; from any thread."""
         self._loop.call_soon_threadsafe(self._add, news)
 
-    async def next(self) -> News:
-        """Wait for the next."""
-        while not self._news:
-            self._came.clear()
-            await self._came.wait()
-        return self._news.popleft()
+    @property
+    def is_over(self) -> bool:
+        """Whether the end was taken."""
+        return self._ended.is_set() and not self._news
+
+    async def next(self) -> list[News]:
+        """Wait for some; each message costs, so that a quick job's are sent with its end."""
+        await self._came.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                await self._ended.wait()
+        news = list(self._news)
+        self._news.clear()
+        self._came.clear()
+        return news
 
     def _add(self, news: News) -> None:
         if self._news and isinstance(news, Progress) and isinstance(self._news[-1], Progress):
@@ -161,6 +170,8 @@ class _Desk:
         else:
             self._news.append(news)
         self._came.set()
+        if isinstance(news, Landed | Failed):
+            self._ended.set()
 
 
 class _Hooks(Hooks):

@@ -1,5 +1,7 @@
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +99,17 @@ def test_what_ray_is_told_can_be_read_by_a_shell(invoke: Invoke) -> None:
     lines = invoke("cluster", "environment").stdout.splitlines()
     pairs = [line.removeprefix("export ").partition("=") for line in lines]
     assert {name: value for name, _, value in pairs} == ENVIRONMENT
+
+
+def test_ray_refuses_no_answer_for_its_size() -> None:
+    # A message is 4 MiB at most, where nobody says otherwise: many a PNG is larger.
+    name = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
+    read = f"from ray.serve._private.constants import {name}; print({name})"
+    command = [sys.executable, "-c", read]
+    told = subprocess.run(
+        command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert int(told.stdout) == -1  # none, as gRPC has it
 
 
 def test_to_stop_needs_a_cluster(invoke: Invoke) -> None:

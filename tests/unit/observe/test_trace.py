@@ -207,6 +207,12 @@ def test_the_environment_may_name_the_server(monkeypatch: pytest.MonkeyPatch) ->
     assert named["service.version"] == "1.2"
 
 
+def test_a_password_in_a_wrong_url_is_not_repeated() -> None:
+    with pytest.raises(InvalidSettingError, match="got 'host:4317'") as told:
+        trace.open_tracer("grpc://me:hush@host:4317", 1.0)
+    assert "hush" not in str(told.value)
+
+
 class Moody(SpanExporter):
     """Takes spans, or doesn't."""
 

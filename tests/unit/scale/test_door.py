@@ -120,6 +120,7 @@ def assert_lost(client: Client) -> None:
     start, body = client.got
     assert start["status"] == 503
     assert (b"retry-after", b"1") in start["headers"]
+    assert [name for name, _ in start["headers"]].count(b"x-request-id") == 1
     assert json.loads(body["body"]) == {"error": LOST, "error_type": "lost"}
 
 
@@ -200,6 +201,13 @@ async def test_the_request_id_of_the_proxy_is_left_out() -> None:
     client = Client(part(b""))
     await client.visit(Proxy(twice))
     assert client.got == [START, END]
+
+
+async def test_a_client_can_not_tell_ray_to_go_on_when_it_has_left() -> None:
+    proxy, sent = Proxy(answer), [(b"x-request-disconnect-disabled", b"?1"), (b"accept", b"*/*")]
+    client = Client(part(b"body"))
+    await Door(proxy)({**SCOPE, "headers": sent}, client.receive, client.send)
+    assert proxy.scopes[0]["headers"] == [(b"accept", b"*/*")]
 
 
 async def test_what_is_no_request_passes() -> None:

@@ -31,6 +31,7 @@ from calotype.errors import (
     ShuttingDownError,
     UnknownModelError,
 )
+from calotype.observe.metrics import REGISTRY
 from calotype.scale.cargo import Cargo, Fact, Failed, Landed, News, Note
 from calotype.scale.remote import ATTEMPTS, RemoteRunner
 
@@ -56,8 +57,9 @@ class Response:
     def __init__(self, handle: "Handle", news: AsyncIterator[News]) -> None:
         self._handle, self._news = handle, news
 
-    def __aiter__(self) -> AsyncIterator[News]:
-        return self._news
+    async def __aiter__(self) -> AsyncIterator[list[News]]:
+        async for one in self._news:
+            yield [one]
 
     def cancel(self) -> None:
         self._handle.cancelled += 1
@@ -100,8 +102,9 @@ class Handle:
         return self.replicas
 
 
-def runner(handle: Handle, jobs: int = 8, *models: ModelSpec) -> RemoteRunner:
-    home = Deployment(name="home", models=models or (MODEL,), placement=Placement())
+def runner(handle: Handle, jobs: int = 8, *models: ModelSpec, replicas: int = 1) -> RemoteRunner:
+    placement = Placement(replicas=Bounds(least=replicas, most=replicas))
+    home = Deployment(name="home", models=models or (MODEL,), placement=placement)
     return RemoteRunner(
         [home],
         {"home": handle},
@@ -141,7 +144,9 @@ async def test_models_that_share_replicas_go_where_they_are_loaded() -> None:
     handle = Handle()
     other = ModelSpec(id="test/other", backend="fake", revision="1")
     await runner(handle, 8, MODEL, other).submit(job())
-    assert handle.chosen[0]["multiplexed_model_id"] == MODEL.id
+    assert handle.chosen[0]["multiplexed_model_id"] == "", "with one replica there is no choice"
+    await runner(handle, 8, MODEL, other, replicas=2).submit(job())
+    assert handle.chosen[1]["multiplexed_model_id"] == MODEL.id
 
 
 async def test_large_pictures_go_through_the_object_store() -> None:
@@ -322,3 +327,13 @@ async def test_to_ask_for_the_state_of_a_model_without_a_place_fails_nobody() ->
         await asyncio.sleep(0)
     gc.collect()
     assert not unseen
+
+
+async def test_the_time_that_a_replica_counts_is_not_counted_twice() -> None:
+    def counted() -> list[float | None]:
+        names = ("calotype_inference_duration_seconds", "calotype_queue_wait_seconds")
+        return [REGISTRY.get_sample_value(f"{name}_count", {"model": MODEL.id}) for name in names]
+
+    before = counted()
+    await runner(Handle()).submit(job())
+    assert counted() == before
