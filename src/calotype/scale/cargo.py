@@ -76,6 +76,8 @@ class Failed:
     """The end of a job that didn't: raised, an error would come back as one of Ray's."""
 
     error: CalotypeError
+    status: ModelStatus
+    """Of its model there. E.g. that it is being loaded."""
 
 
 News = Event | Note | Fact | Landed | Failed

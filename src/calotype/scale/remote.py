@@ -187,7 +187,8 @@ class RemoteRunner:
                         self._learn(job.model, status)
                         self._service_s += NEWEST * (outcome.inference_s - self._service_s)
                         return outcome
-                    case Failed(error=error):
+                    case Failed(error=error, status=status):
+                        self._learn(job.model, status)
                         raise error
                     case Note(text=text):
                         job.hooks.note(text)

@@ -113,11 +113,11 @@ class Replica:
         """Run a job, and say how it ended."""
         try:
             outcome = await self._pool.submit(cargo.job(desk.hooks))
-        except CalotypeError as error:
-            desk.tell(Failed(error))
         except Exception as error:
-            logger.exception("a job failed")
-            desk.tell(Failed(crash_of(error)))
+            if not isinstance(error, CalotypeError):
+                logger.exception("a job failed")
+                error = crash_of(error)
+            desk.tell(Failed(error, self._pool.status(cargo.model)))
         else:
             desk.tell(Landed(outcome=outcome, status=self._pool.status(cargo.model)))
 

@@ -27,6 +27,7 @@ from calotype.errors import (
     BadOutputError,
     MissingWeightsError,
     ModelCrashedError,
+    ModelLoadingError,
     QueueFullError,
     ShuttingDownError,
     UnknownModelError,
@@ -187,7 +188,7 @@ async def test_a_lost_replica_costs_another_attempt(error: Exception) -> None:
 
 async def test_a_replica_that_is_about_to_end_costs_another_attempt() -> None:
     async def refuse(cargo: Cargo) -> AsyncIterator[News]:
-        yield Failed(ShuttingDownError("draining"))
+        yield Failed(ShuttingDownError("draining"), LOADED)
 
     handle = Handle(refuse, echo)
     await runner(handle).submit(job())
@@ -218,12 +219,24 @@ async def test_a_job_that_takes_its_replicas_along_is_given_up() -> None:
 
 async def test_an_error_of_the_model_comes_back_at_once() -> None:
     async def fail(cargo: Cargo) -> AsyncIterator[News]:
-        yield Failed(BadOutputError("nonsense"))
+        yield Failed(BadOutputError("nonsense"), LOADED)
 
     handle = Handle(fail)
     with pytest.raises(BadOutputError, match="nonsense"):
         await runner(handle).submit(job())
     assert len(handle.sent) == 1
+
+
+async def test_a_model_that_is_being_loaded_is_known_to_be() -> None:
+    loading = ModelStatus(state="loading", estimated_load_s=2.0)
+
+    async def wait(cargo: Cargo) -> AsyncIterator[News]:
+        yield Failed(ModelLoadingError("Model test/echo is currently loading"), loading)
+
+    remote = runner(Handle(wait))
+    with pytest.raises(ModelLoadingError):
+        await remote.submit(job())
+    assert remote.status(MODEL) == loading
 
 
 async def test_a_bug_there_is_no_loss() -> None:
