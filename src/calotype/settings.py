@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -286,6 +286,12 @@ def tell_children(values: Mapping[str, str]) -> None:
     """
     for name, value in values.items():
         os.environ.setdefault(name, value)
+
+
+def hide_from_children(variables: Iterable[str]) -> None:
+    """Keep variables that this process was started with from those that it starts."""
+    for name in variables:
+        os.environ.pop(name, None)
 
 
 def ray_address() -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from calotype.domain.image import Pixels
 from diffusion.conftest import Family, encoded, png, shown
 from pipelines import FAMILIES
 
-EXACT = {"diffusion_engine": "torch", "precision": "f32"}
+EXACT: dict[str, Any] = {"diffusion_engine": "torch", "precision": "f32", "hold_s": 60.0}
 
 
 @pytest.fixture

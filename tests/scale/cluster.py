@@ -109,6 +109,7 @@ class Nodes:
 @contextlib.contextmanager
 def nodes(count: int) -> Iterator[Nodes]:
     """Start nodes; all are gone at the end."""
+    before = os.environ.copy()
     node.prepare()
     from ray.cluster_utils import Cluster
 
@@ -124,6 +125,8 @@ def nodes(count: int) -> Iterator[Nodes]:
     finally:
         started.cluster.shutdown()
         signal.signal(signal.SIGTERM, heeded)  # each node set a handler of its own
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def title_of(process: psutil.Process) -> str:

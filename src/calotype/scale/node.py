@@ -5,7 +5,9 @@ from importlib.util import find_spec
 from calotype.errors import MissingExtraError
 from calotype.settings import tell_children
 
-MALLOC_BYTES = 256 * 1024 * 1024
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "268435456", "MALLOC_TRIM_THRESHOLD_": "268435456"}
+"""For what carries pictures: memory that is given back after each would be cleared for the next.
+The processes of models must not have it, as what they hold is measured, and counted on."""
 ENVIRONMENT = {
     # Whoever holds a connection sends a request again whose server is lost: see ``scale.door``.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "calotype.scale.door:middlewares",
@@ -16,9 +18,7 @@ ENVIRONMENT = {
     # One loop a process: what is called on it never blocks, and each hand-over between loops costs.
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    # Of pictures: memory that is given back after each message is cleared anew for the next.
-    "MALLOC_MMAP_THRESHOLD_": str(MALLOC_BYTES),
-    "MALLOC_TRIM_THRESHOLD_": str(MALLOC_BYTES),
+    **MALLOC,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_COLOR_PREFIX": "0",
     # Lines of our log differ in their request ids only, and Ray would leave out all but the first.

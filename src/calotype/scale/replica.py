@@ -22,10 +22,11 @@ from calotype.observe.trace import open_tracer
 from calotype.running import make_pool, named, worker_maker
 from calotype.scale.cargo import Cargo, Fact, Failed, Landed, News, Note
 from calotype.scale.localized import MakeWorker, localizing
+from calotype.scale.node import MALLOC
 from calotype.scale.numbers import own_page
 from calotype.scale.weights import NodeWeights
 from calotype.scale.weights_source import RemoteSource
-from calotype.settings import Settings
+from calotype.settings import Settings, hide_from_children
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Replica:
         self, settings: Settings, models: tuple[ModelSpec, ...], *, spread: bool
     ) -> None:
         logs.set_up(settings.log_level, settings.log_format)
+        hide_from_children(MALLOC)
         settings = replace(settings, threads=_cpus() or settings.threads)
         catalog = Catalog(models)
         self._tracer = open_tracer(settings.trace_url, settings.trace_share)
