@@ -20,6 +20,15 @@ import pytest
 
 from calotype.scale import node
 
+# Ray Serve has a proxy only where there is a replica, and spreads these as it comes. A node has
+# room for one replica that takes most of it, so each gets one, and one that comes back does too.
+ANCHOR = """
+[[model]]
+id = "test/anchor"
+alias = "anchor"
+backend = "fake"
+"""
+ANCHORED = "anchor: cpus=3 replicas"
 START_S = 240.0
 STOP_S = 90.0
 SOON_S = 60.0
@@ -170,7 +179,7 @@ class Deployed:
     def update(self, settings: dict[str, object], catalog: str) -> None:
         """Deploy other settings and another catalog, from another process."""
         folder = self.log.parent
-        (folder / "models.toml").write_text(catalog)
+        write_catalog(folder, catalog)
         command, environ = serve_command(self.nodes), environment(self.nodes, folder, settings)
         with (folder / "log-of-update").open("wb") as out:
             subprocess.run(
@@ -189,7 +198,7 @@ def deployed(
 ) -> Iterator[Deployed]:
     """Put Calotype on a cluster, and take it off at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "models.toml").write_text(catalog)
+    write_catalog(folder, catalog)
     environ = environment(nodes, folder, settings)
     log = folder / "log"
     with log.open("wb") as out:
@@ -208,11 +217,19 @@ def serve_command(nodes: Nodes) -> list[str]:
     return [sys.executable, "-m", "calotype", "serve", "--ray", "--port", str(nodes.ports[0])]
 
 
+def write_catalog(folder: Path, catalog: str) -> None:
+    """Write the catalog of a cluster."""
+    text = catalog if ANCHOR in catalog else catalog + ANCHOR
+    (folder / "models.toml").write_text(text)
+
+
 def environment(nodes: Nodes, folder: Path, settings: dict[str, object]) -> dict[str, str]:
     """Return what `calotype` is told by its environment."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CALOTYPE_")}
     told = {"catalog_file": folder / "models.toml", "default_model": "invert", "log_level": "info"}
     told |= {"data_dir": folder / "data", "cache_dir": folder / "cache", "isolation": "thread"}
+    places = f"{settings.get('cluster_models', '*: replicas=1')}; {ANCHORED}={len(nodes.ports)}"
+    settings = settings | {"cluster_models": places}
     return (
         kept
         | {"RAY_ADDRESS": nodes.address}

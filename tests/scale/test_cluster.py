@@ -193,7 +193,7 @@ async def test_any_server_shows_the_numbers_of_all(site: Site) -> None:
         page = await site.page(at)
         found = numbers(page, "calotype_models_loaded")
         kinds = sorted(name.rpartition("-")[0] for name in found)
-        models = ["crashes", "hangs", "invert", "invert", "slow"]
+        models = [*["anchor"] * 3, "crashes", "hangs", "invert", "invert", "slow"]
         assert kinds == ["ingress"] * 3 + [f"model-{name}" for name in models] + ["models"]
         served = numbers(page, "calotype_requests_total", "test/invert")
         assert sum(served.values()) >= 3
