@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_port
+
 START_S = 20.0
 """Far more than a start takes."""
 
@@ -25,7 +27,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self._folder = folder
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -101,9 +103,3 @@ def _binary() -> str:
         if found := shutil.which(name):
             return found
     pytest.skip("no redis-server: on Debian, `make test` or `apt-get install redis-server`")
-
-
-def _free_port() -> int:
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        return int(line.getsockname()[1])

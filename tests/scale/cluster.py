@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from calotype.scale import node
+from ports import free_port
 
 # Ray Serve has a proxy only where there is a replica, and spreads these as it comes. A node has
 # room for one replica that takes most of it, so each gets one, and one that comes back does too.
@@ -65,14 +66,6 @@ scale = 2
 step_s = 0.05
 steps = 2
 """
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from calotype.scale.node import ENVIRONMENT
-from scale.cluster import free_port
+from ports import free_port
 
 BIN = Path(sys.executable).parent
 START_S = 90.0

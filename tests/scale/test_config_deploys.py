@@ -1,6 +1,7 @@
 """What `calotype cluster config` prints, deployed by Ray's own command on a Ray of its own."""
 
 import io
+import socket
 import subprocess
 import time
 import urllib.request
@@ -14,7 +15,8 @@ import yaml
 from PIL import Image
 
 from e2e.server import COMMAND, clean_environment
-from scale.cluster import FAKE, free_port
+from ports import free_port
+from scale.cluster import FAKE
 from scale.ray_node import BIN, Head, head
 
 pytestmark = pytest.mark.timeout(420)
@@ -39,9 +41,11 @@ def cluster(environ: dict[str, str]) -> Iterator[Head]:
         yield one
 
 
-def run(environ: Mapping[str, str], *command: str) -> "subprocess.CompletedProcess[str]":
+def run(
+    environ: Mapping[str, str], *command: str, status: int = 0
+) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done
 
 
@@ -84,6 +88,16 @@ def edit(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     invert |= {"num_replicas": 2, "autoscaling_config": None, "max_ongoing_requests": 4}
     models |= {"num_replicas": None, "autoscaling_config": {"min_replicas": 1, "max_replicas": 3}}
     return found
+
+
+def test_an_address_that_something_else_has(cluster: Head, environ: dict[str, str]) -> None:
+    joined = environ | cluster.environ | {"RAY_ADDRESS": cluster.address}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        serve = (*COMMAND, "serve", "--ray", "--detach", "--port", str(port))
+        said = run(joined, *serve, status=2).stderr
+    last = said.splitlines()[-1]
+    assert last.startswith(f"error: Ray cannot listen on 127.0.0.1 port {port}: something else")
 
 
 def test_ray_deploys_what_is_printed_and_it_can_be_taken_off(

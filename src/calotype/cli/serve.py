@@ -1,7 +1,10 @@
 """``calotype serve``: the server."""
 
 import importlib
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,15 +88,17 @@ def serve_on_ray(settings: Settings, catalog: Catalog, *, has_tokens: bool, deta
         InvalidSettingError: the port is taken, or there is no such cluster.
     """
     node.prepare()
-    if not ray_address():
-        with listen(settings.host, settings.port) as listening:  # Ray takes it itself
-            settings = replace(settings, port=listening.getsockname()[1])
-    deploy = importlib.import_module("calotype.scale.deploy")
+    with ExitStack() as held:
+        if not ray_address():
+            place = held.enter_context(hold(settings.host, settings.port))
+            settings = replace(settings, port=place.getsockname()[1])
+        deploy = importlib.import_module("calotype.scale.deploy")
 
-    def greet() -> None:
-        click.echo(greeting(settings, catalog, settings.port, has_tokens=has_tokens))
+        def greet() -> None:
+            held.close()
+            click.echo(greeting(settings, catalog, settings.port, has_tokens=has_tokens))
 
-    deploy.serve_on_ray(settings, catalog, greet, detach=detach)
+        deploy.serve_on_ray(settings, catalog, greet, detach=detach)
 
 
 def check_binding(settings: Settings, *, has_tokens: bool) -> None:
@@ -111,17 +116,42 @@ def check_binding(settings: Settings, *, has_tokens: bool) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port.
+    """Take a port, and listen there.
 
     Raises:
         InvalidSettingError: it is taken, or not ours to take.
     """
     address = addresses(host)[0]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
+    with _refusal(host, port):
         return socket.create_server((address, port), family=family, backlog=BACKLOG)
+
+
+def hold(host: str, port: int) -> socket.socket:
+    """Take a port for Ray's proxy, which binds it while it is held: its other processes take any.
+
+    Raises:
+        InvalidSettingError: it is taken, or not ours to take.
+    """
+    address = addresses(host)[0]
+    held = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    with ExitStack() as unless_held, _refusal(host, port):
+        unless_held.enter_context(held)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((address, port))
+        # Only now: with it, a port where another cluster of this user listens would seem free.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        unless_held.pop_all()
+    return held
+
+
+@contextmanager
+def _refusal(host: str, port: int) -> Iterator[None]:
+    """Say of an address that can't be taken what to do."""
+    try:
+        yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise InvalidSettingError(
             f"cannot listen on {host} port {port}: {reason.lower()};"
             " choose another port with --port, or --port 0 for a free one"

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 EVERYWHERE = "EveryNode"
 """Each node of a cluster answers HTTP."""
+BIND = "Failed to bind"
+"""What Ray says of an address that is taken."""
 SLACK_S = 5.0
 """What the answers get on their way out once the jobs are done."""
 
@@ -41,18 +43,14 @@ def serve_on_ray(
         detach: leave it running there, and return at once.
 
     Raises:
-        InvalidSettingError: there is no cluster at that address.
+        InvalidSettingError: there is no cluster at that address, or theirs to listen on is taken.
     """
     if detach and not ray_address():
         raise InvalidSettingError(
             "--detach leaves the application on a cluster: set RAY_ADDRESS to the address of one"
         )
     with _ray(local=True):
-        serve.start(
-            proxy_location=EVERYWHERE,
-            http_options={"host": settings.host, "port": settings.port},
-            logging_config=LoggingConfig(log_level="WARNING"),
-        )
+        _start(settings)
         _check_address(settings)
         spread = bool(ray_address())
         if spread:
@@ -105,6 +103,28 @@ def _ray(*, local: bool) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(settings: Settings) -> None:
+    """Start Serve, unless the cluster runs it already.
+
+    Raises:
+        InvalidSettingError: something else listens at that address.
+    """
+    try:
+        serve.start(
+            proxy_location=EVERYWHERE,
+            http_options={"host": settings.host, "port": settings.port},
+            logging_config=LoggingConfig(log_level="WARNING"),
+        )
+    except RuntimeError as error:
+        if BIND not in str(error):
+            raise
+        serve.shutdown()  # else the next start would find it, with that address
+        raise InvalidSettingError(
+            f"Ray cannot listen on {settings.host} port {settings.port}: something else does;"
+            " choose another port with --port"
+        ) from error
 
 
 def _check_address(settings: Settings) -> None:

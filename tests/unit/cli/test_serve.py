@@ -87,6 +87,36 @@ def test_a_port_that_is_taken(invoke: Invoke, served: list[Settings]) -> None:
     assert not served
 
 
+def reused() -> socket.socket:
+    """Return a socket as Ray's proxy has it."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return made
+
+
+def test_a_port_is_held_until_ray_has_it() -> None:
+    with serve.hold("127.0.0.1", 0) as held, reused() as proxy, socket.socket() as other:
+        address = held.getsockname()
+        with pytest.raises(OSError, match="in use"):
+            other.bind(address)
+        proxy.bind(address)
+        proxy.listen()
+        held.close()
+        with socket.create_connection(address, timeout=5):
+            proxy.accept()[0].close()
+
+
+def test_a_port_where_another_ray_listens_can_not_be_held() -> None:
+    with reused() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        port = proxy.getsockname()[1]
+        said = f"port {port}: address already in use; choose another port with --port"
+        with pytest.raises(InvalidSettingError, match=said):
+            serve.hold("127.0.0.1", port)
+
+
 def test_a_model_to_preload_that_nobody_knows(invoke: Invoke, served: list[Settings]) -> None:
     result = invoke("serve", "--port", "0", "--preload", "echo, nope")
     assert result.exit_code == 1
