@@ -4,20 +4,11 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeVar
 
-from calotype.api.token import (
-    Token,
-    Version,
-    checked,
-    hash_secret,
-    name_taken,
-    name_unknown,
-    new_secret,
-    utc_now,
-)
+from calotype.api.token import Token, TokenDesk, Version, name_unknown, utc_now
 from calotype.errors import InvalidSettingError, StoreUnavailableError
 from calotype.store.client import Store
 from calotype.store.script import run_script
@@ -45,7 +36,7 @@ return gone
 _Tokens = list[Token]  # a class below has a method named `list`
 
 
-class SharedTokens:
+class SharedTokens(TokenDesk):
     """The tokens in a store, for commands: every method connects anew.
 
     Args:
@@ -54,33 +45,11 @@ class SharedTokens:
     """
 
     def __init__(self, url: str, *, now: Callable[[], datetime] = utc_now) -> None:
-        self._url, self._now = url, now
-
-    def create(
-        self,
-        name: str,
-        *,
-        models: Iterable[str] = (),
-        scopes: Iterable[str] = ("run",),
-        rate_per_minute: int | None = None,
-        expires_at: datetime | None = None,
-    ) -> str:
-        """Create a token and return its secret; all as ``TokenDesk.create``."""
-        token = checked(
-            name,
-            models=models,
-            scopes=scopes,
-            rate_per_minute=rate_per_minute,
-            created_at=self._now(),
-            expires_at=expires_at,
-        )
-        secret = new_secret()
-        if not self.add(hash_secret(secret), token):
-            raise name_taken(name)
-        return secret
+        super().__init__(now)
+        self._url = url
 
     def add(self, hashed: bytes, token: Token) -> bool:
-        """Keep a token by the hash of its secret, unless there is one of its name."""
+        """Keep a token by the hash of its secret; False if there is one of its name."""
         return bool(self._change(_CREATE, token.name, _written(hashed, token)))
 
     def revoke(self, name: str) -> None:

@@ -7,7 +7,8 @@ protects guessable passwords, and here there is nothing to guess.
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -65,8 +66,15 @@ class TokenTable(Protocol):
 _Tokens = list[Token]  # the class below has a method named `list`
 
 
-class TokenDesk(Protocol):
-    """Where operators make and revoke tokens."""
+class TokenDesk(ABC):
+    """Where operators make and revoke tokens.
+
+    Args:
+        now: wall clock, for ``Token.created_at``.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
 
     def create(
         self,
@@ -89,24 +97,47 @@ class TokenDesk(Protocol):
         Raises:
             InvalidSettingError: the name is taken, a value is out of range, or the tokens cannot
                 be used.
+            StoreUnavailableError: the store does not answer.
         """
-        ...
+        if expires_at is not None and expires_at.tzinfo is None:
+            raise ValueError(f"expires_at must have a time zone, got {expires_at}")
+        token = Token(
+            name=name,
+            models=tuple(models),
+            scopes=tuple(scopes),
+            rate_per_minute=rate_per_minute,
+            created_at=self._now().astimezone(UTC),
+            expires_at=None if expires_at is None else expires_at.astimezone(UTC),
+        )
+        _check(token)
+        secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+        if not self.add(hash_secret(secret), token):
+            raise InvalidSettingError(
+                f"a token named {name!r} exists: choose another name, or run"
+                f" `calotype token revoke {name}` first"
+            )
+        return secret
 
+    @abstractmethod
+    def add(self, hashed: bytes, token: Token) -> bool:
+        """Keep a token by the hash of its secret; False if there is one of its name."""
+
+    @abstractmethod
     def revoke(self, name: str) -> None:
         """Delete the token of that name.
 
         Raises:
             InvalidSettingError: there is none, or the tokens cannot be used.
+            StoreUnavailableError: the store does not answer.
         """
-        ...
 
+    @abstractmethod
     def is_empty(self) -> bool:
         """Whether there is no token, so that a server is open."""
-        ...
 
+    @abstractmethod
     def list(self) -> _Tokens:
         """Return every token, in the order of their names."""
-        ...
 
 
 def utc_now() -> datetime:
@@ -119,19 +150,6 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
-def new_secret() -> str:
-    """Return a secret that nobody can guess."""
-    return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-
-
-def name_taken(name: str) -> InvalidSettingError:
-    """Return what is told to who creates a token of a name that exists."""
-    return InvalidSettingError(
-        f"a token named {name!r} exists: choose another name, or run"
-        f" `calotype token revoke {name}` first"
-    )
-
-
 def name_unknown(name: str) -> InvalidSettingError:
     """Return what is told to who revokes a token that doesn't exist."""
     return InvalidSettingError(
@@ -139,42 +157,22 @@ def name_unknown(name: str) -> InvalidSettingError:
     )
 
 
-def checked(
-    name: str,
-    *,
-    models: Iterable[str],
-    scopes: Iterable[str],
-    rate_per_minute: int | None,
-    created_at: datetime,
-    expires_at: datetime | None,
-) -> Token:
-    """Return a new token; arguments as for ``TokenDesk.create``.
+def _check(token: Token) -> None:
+    """Refuse a token with a value that is out of range.
 
     Raises:
-        InvalidSettingError: a value is out of range.
+        InvalidSettingError: that value.
     """
-    models, scopes = tuple(models), tuple(scopes)
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(token.name):
         raise InvalidSettingError(
             "a token's name must be 1-64 of letters, digits, '.', '_' and '-', and begin with a"
-            f" letter or digit, got {name!r}"
+            f" letter or digit, got {token.name!r}"
         )
-    if not all(models):
-        raise InvalidSettingError(f"a token's models must not be empty texts, got {models!r}")
-    if not scopes or not set(scopes) <= set(SCOPES):
-        allowed = ", ".join(SCOPES)
-        raise InvalidSettingError(
-            f"a token's scopes must be one or more of {allowed}, got {', '.join(scopes) or 'none'}"
-        )
-    if rate_per_minute is not None and rate_per_minute < 1:
-        raise InvalidSettingError(f"rate_per_minute must be at least 1, got {rate_per_minute}")
-    if expires_at is not None and expires_at.tzinfo is None:
-        raise ValueError(f"expires_at must have a time zone, got {expires_at}")
-    return Token(
-        name=name,
-        models=models,
-        scopes=scopes,
-        rate_per_minute=rate_per_minute,
-        created_at=created_at.astimezone(UTC),
-        expires_at=None if expires_at is None else expires_at.astimezone(UTC),
-    )
+    if not all(token.models):
+        raise InvalidSettingError(f"a token's models must not be empty texts, got {token.models!r}")
+    if not token.scopes or not set(token.scopes) <= set(SCOPES):
+        allowed, got = ", ".join(SCOPES), ", ".join(token.scopes) or "none"
+        raise InvalidSettingError(f"a token's scopes must be one or more of {allowed}, got {got}")
+    rate = token.rate_per_minute
+    if rate is not None and rate < 1:
+        raise InvalidSettingError(f"rate_per_minute must be at least 1, got {rate}")

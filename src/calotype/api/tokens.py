@@ -4,20 +4,12 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from calotype.api.token import (
-    Token,
-    checked,
-    hash_secret,
-    name_taken,
-    name_unknown,
-    new_secret,
-    utc_now,
-)
+from calotype.api.token import Token, TokenDesk, hash_secret, name_unknown, utc_now
 from calotype.errors import InvalidSettingError
 
 _APPLICATION_ID = 0x63616C6F  # "calo": tells our file from another program's
@@ -44,7 +36,7 @@ _COLUMNS = "hash, name, models, scopes, rate_per_minute, created_at, expires_at"
 _Tokens = list[Token]  # the class below has a method named `list`
 
 
-class TokenStore:
+class TokenStore(TokenDesk):
     """The tokens in a file; a file that doesn't exist holds none.
 
     Every method opens the file anew, so that commands and servers may share it.
@@ -55,34 +47,21 @@ class TokenStore:
     """
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = utc_now) -> None:
+        super().__init__(now)
         self._path = path
-        self._now = now
 
-    def create(
-        self,
-        name: str,
-        *,
-        models: Iterable[str] = (),
-        scopes: Iterable[str] = ("run",),
-        rate_per_minute: int | None = None,
-        expires_at: datetime | None = None,
-    ) -> str:
-        """Create a token and return its secret; all as ``TokenDesk.create``."""
-        token = checked(
-            name,
-            models=models,
-            scopes=scopes,
-            rate_per_minute=rate_per_minute,
-            created_at=self._now(),
-            expires_at=expires_at,
-        )
-        secret = new_secret()
+    def add(self, hashed: bytes, token: Token) -> bool:
+        """Keep a token by the hash of its secret; False if there is one of its name.
+
+        Raises:
+            InvalidSettingError: the file cannot be used.
+        """
         row = (
-            hash_secret(secret),
-            name,
+            hashed,
+            token.name,
             json.dumps(token.models),
             json.dumps(token.scopes),
-            rate_per_minute,
+            token.rate_per_minute,
             token.created_at.isoformat(),
             None if token.expires_at is None else token.expires_at.isoformat(),
         )
@@ -90,9 +69,9 @@ class TokenStore:
         with self._opened(writing=True) as db:
             try:
                 db.execute(f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
-            except sqlite3.IntegrityError as exc:
-                raise name_taken(name) from exc
-        return secret
+            except sqlite3.IntegrityError:
+                return False
+        return True
 
     def revoke(self, name: str) -> None:
         """Delete the token of that name.
