@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from redis_server import running
 from scale.cluster import MARKS, Deployed, deployed, nodes, until
 from scale.load import file_of
 from scale.site import Site, across, fresh, numbers, visiting
+from scale.trace_collector import TraceCollector, collecting
 
 pytestmark = MARKS
 
@@ -21,6 +23,7 @@ id = "test/invert"
 alias = "invert"
 backend = "fake"
 parameters = {{invert = {{type = "boolean", default = true}}}}
+options = {{step_s = 0.01, steps = 2}}
 
 [[model]]
 id = "test/slow"
@@ -47,17 +50,29 @@ backend = "fake"
 options = {{fail = "kill", once = "{once}"}}
 """
 MODELS = "invert: replicas=2; slow: ongoing=4; hangs: ongoing=4; crashes, dies: ongoing=4"
+ROUTE = "POST /models/{id}"
+SERVERS_PART = {ROUTE, "cache.get", "decode", "encode", "cache.put"}
+"""Spans of what the server in front does itself."""
 LARGE_PX = 1700
 """Squared and times three, more than goes in a message."""
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def collector() -> Iterator[TraceCollector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, collector: TraceCollector
+) -> Iterator[Deployed]:
     """Start three nodes, a server on each, and a store."""
     folder = tmp_path_factory.mktemp("cluster")
     with running(folder / "redis") as redis, nodes(3) as started:
         settings = {"store_url": redis.url, "isolation": "process", "stop_s": 1}
         settings |= {"cluster_ingresses": 3, "cluster_models": MODELS}
+        settings |= {"trace_url": collector.url, "trace_share": 0}  # only whom a client has traced
         catalog = CATALOG.format(once=folder / "died")
         with deployed(started, folder / "site", settings, catalog) as site:
             yield site
@@ -199,3 +214,30 @@ async def test_any_server_shows_the_numbers_of_all(site: Site) -> None:
         assert sum(served.values()) >= 3
         assert "ray_component_cpu_percentage{" in page
         assert page.count("# TYPE calotype_requests_total counter") == 1
+
+
+async def test_a_clients_trace_goes_on_at_the_server_and_at_the_replica(
+    site: Site, collector: TraceCollector
+) -> None:
+    trace_id, client = secrets.token_hex(16), secrets.token_hex(8)
+    answer = await site.run("invert", "traced", traceparent=f"00-{trace_id}-{client}-01")
+    assert answer.status_code == 200
+
+    async def has_come() -> bool:
+        return {"encode", "run", "step", ROUTE} <= {one.name for one in collector.of(trace_id)}
+
+    await until(has_come)
+    found = {one.span_id: one for one in collector.of(trace_id)}
+    (root,) = [one for one in found.values() if one.parent_id == client]
+    assert {one.process for one in found.values() if one.name in SERVERS_PART} == {root.process}
+    (run,) = [one for one in found.values() if one.name == "run"]
+    steps = {(one.parent_id, one.process) for one in found.values() if one.name == "step"}
+    assert root.name == ROUTE
+    assert run.parent_id == root.span_id
+    assert steps == {(run.span_id, run.process)}
+    assert run.process in {one.pid for one in site.deployed.replicas("model-invert")}
+
+    async def is_logged() -> bool:
+        return site.servers("traced") == {root.process}
+
+    await until(is_logged)
