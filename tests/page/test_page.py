@@ -1,5 +1,6 @@
 """What people do at the page."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, expect
+from playwright.sync_api import Error as PlaywrightError
 
 from calotype.api.door import TOKENS_FILE
 from calotype.api.tokens import TokenStore
@@ -230,6 +232,67 @@ def test_a_chain_runs_two_models(server: Server, visit: Visit, photo: Path) -> N
     visitor.finished()
     assert visitor.result().size == (384, 256)
     assert "upscale-fast+style" in visitor.see("#code-curl").inner_text()
+
+
+def test_each_model_keeps_its_settings(server: Server, visit: Visit) -> None:
+    visitor = visit(server)
+    starry = visitor.page.locator("input[value=starry]")
+    strength = visitor.page.locator("input[type=number][data-param=strength]")
+    visitor.choose_model("style")
+    starry.check()
+    strength.fill("0.4")
+    visitor.choose_model("upscale")
+    expect(starry).to_have_count(0)
+    visitor.page.locator("#then").select_option("style")
+    expect(starry).to_be_checked()
+    expect(strength).to_have_value("0.4")
+    strength.fill("0.7")
+    visitor.page.locator("#then").select_option("")
+    visitor.choose_model("style")
+    expect(starry).to_be_checked()
+    expect(strength).to_have_value("0.4")
+    visitor.see("#reset").click()
+    expect(starry).not_to_be_checked()
+    visitor.choose_model("upscale")
+    visitor.choose_model("style")
+    expect(strength).not_to_have_value("0.4")
+
+
+def test_the_mask_is_offered_when_a_result_was_shown(
+    server: Server, visit: Visit, photo: Path
+) -> None:
+    visitor = visit(server)
+    visitor.choose_picture(photo)
+    visitor.choose_model("upscale-fast")
+    visitor.run()
+    visitor.finished()
+    visitor.choose_model("inpaint")
+    visitor.see("#mask-box")
+    visitor.choose_model("upscale-fast")
+    visitor.see("label:has(#view-result)").click()
+    visitor.see("#facts")
+
+
+def test_who_leaves_in_mid_run_is_asked_first(server: Server, visit: Visit, tmp_path: Path) -> None:
+    visitor = visit(server, expected=(REFUSED,))
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    visitor.page.on("dialog", stay)
+    visitor.choose_picture(picture(tmp_path / "large.png", 1400, 1400))
+    visitor.choose_model("upscale")
+    visitor.run()
+    expect(visitor.page.locator("#status")).to_contain_text("step")
+    with contextlib.suppress(PlaywrightError):  # it stays
+        visitor.page.reload(timeout=2000)
+    assert asked == ["beforeunload"]
+    visitor.see("#cancel").click()
+    expect(visitor.page.locator("#status")).to_contain_text("Cancelled")
+    visitor.page.reload()
+    assert asked == ["beforeunload"]
 
 
 def test_a_run_is_cancelled(server: Server, visit: Visit, tmp_path: Path) -> None:

@@ -22,8 +22,11 @@ const NARROW = "(max-width: 899px)";
 
 /** What the server says of itself. */
 let info = null;
-/** The model whose form is shown. */
+/** Whose form is shown, and its name. */
 let model = null;
+let shown = "";
+/** What was set, by the model's name. */
+const kept = {};
 /** An earlier run whose settings wait for the form of its model. */
 let pending = null;
 /** @type {ReturnType<typeof start>|null} */
@@ -80,9 +83,13 @@ async function changeModel() {
 	} catch (error) {
 		return showProblem(error, info, changeModel);
 	}
+	if (shown) kept[shown] = formValues();
+	shown = name;
 	showForm(model);
-	setMasking(maskKeys().length > 0);
-	if (pending?.model === name) restoreValues(pending.values);
+	const old = pending?.model === name && pending.values;
+	setMasking(maskKeys().length > 0, old);
+	// A chain begins as its models do.
+	restoreValues(old || (kept[name] ?? Object.fromEntries((model.stages ?? []).map(({ stage }) => [stage, kept[stage]]))));
 	pending = null;
 	refreshCode();
 }
@@ -199,6 +206,7 @@ on("open", restore);
 on("token", () => info && refreshModels().then(refreshCode));
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
 byId("form").addEventListener("input", refreshCode);
+addEventListener("beforeunload", (event) => isBusy && event.preventDefault());
 document.addEventListener("visibilitychange", () => document.hidden || isBusy || !info || refreshModels());
 document.addEventListener("keydown", (event) => {
 	if (byId("token-dialog")) return;

@@ -49,11 +49,12 @@ export function showInput() {
 /**
  * Let the visitor paint a mask, or not.
  * @param {boolean} masking
+ * @param {any} old whether a run is restored
  */
-export function setMasking(masking) {
+export function setMasking(masking, old) {
 	if (masking === isMasking) return;
 	isMasking = masking;
-	if (byId("view-result").checked) show("result");
+	if (byId("view-result").checked && (old || !masking)) show("result");
 	else showWork();
 }
 
