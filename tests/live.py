@@ -38,6 +38,8 @@ TIMEOUT_S = 60.0
 TOKEN = re.compile(rb"Bearer calo_[\w-]+")
 NO_HTTP = "Invalid HTTP request received."
 """What uvicorn says of bytes that never reach an application."""
+PROCESS = "replica"
+"""The label that a cluster adds."""
 AT_START = frozenset({"preload"})
 """Settings that matter at the start only: such a server serves one test."""
 
@@ -258,11 +260,20 @@ class LiveGate:
 
 
 def sample(url: str, name: str, labels: Mapping[str, str]) -> float:
-    """Return a number from a server's metrics, 0 if it isn't there."""
+    """Return a number from a server's metrics, 0 if it isn't there.
+
+    Of a cluster, which tells it for each process: the sum of the servers in front, if they have it.
+    """
     with urllib.request.urlopen(f"{url}/metrics", timeout=TIMEOUT_S) as response:  # noqa: S310
         families = text_string_to_metric_families(response.read().decode())
         found = [one for family in families for one in family.samples if one.name == name]
-    return next((one.value for one in found if one.labels == dict(labels)), 0.0)
+    by_process = [
+        (one.labels.get(PROCESS, ""), one.value)
+        for one in found
+        if {key: value for key, value in one.labels.items() if key != PROCESS} == dict(labels)
+    ]
+    in_front = [value for process, value in by_process if process.startswith("ingress-")]
+    return sum(in_front or (value for _, value in by_process))
 
 
 async def eventually(true: Callable[[], Awaitable[bool]]) -> None:

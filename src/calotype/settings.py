@@ -1,6 +1,6 @@
 """Every knob once: name, unit, default, range, help. TOML < environment < command line.
 
-Nothing else in the package reads ``os.environ``.
+Beside ``environment``, nothing else in the package reads ``os.environ``.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -276,24 +276,3 @@ def _user_folder(variable: str, fallback: str) -> Path:
     """
     base = os.environ.get(variable)
     return (Path(base) if base else Path.home() / fallback) / "calotype"
-
-
-def tell_children(values: Mapping[str, str]) -> None:
-    """Say something to libraries that are not imported yet, and to the processes that we start.
-
-    Args:
-        values: by variable; what the operator has set stays.
-    """
-    for name, value in values.items():
-        os.environ.setdefault(name, value)
-
-
-def hide_from_children(variables: Iterable[str]) -> None:
-    """Keep variables that this process was started with from those that it starts."""
-    for name in variables:
-        os.environ.pop(name, None)
-
-
-def ray_address() -> str:
-    """Return the address of the cluster that Ray's own variable names; empty for none."""
-    return os.environ.get("RAY_ADDRESS", "")

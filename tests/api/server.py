@@ -31,8 +31,9 @@ Message = MutableMapping[str, Any]
 
 SOON_S = 20.0
 """Far more than what a test waits for takes; what hangs fails."""
-LONG: dict[str, float] = {"step_s": 0.02, "steps": 100_000}
-"""Options of a fake model whose run only a cancellation ends."""
+LONG: dict[str, float] = {"step_s": 0.02, "steps": 1500}
+"""Options of a fake model whose run only a cancellation ends: it takes longer than any test waits,
+and less than what the deadline would refuse."""
 
 INVERT = ParamSpec(name="invert", type="boolean", help="swaps light and dark", default=False)
 STRENGTH = ParamSpec(

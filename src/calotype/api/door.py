@@ -10,7 +10,7 @@ from calotype.api.shared_limits import SharedLimiter
 from calotype.api.shared_tokens import SharedTokens, TokenCopy
 from calotype.api.token import TokenDesk
 from calotype.api.tokens import TokenStore
-from calotype.errors import StoreUnavailableError
+from calotype.errors import InvalidSettingError, StoreUnavailableError
 from calotype.settings import Settings
 from calotype.store.client import Store
 
@@ -64,6 +64,26 @@ def has_tokens(settings: Settings) -> bool:
     except StoreUnavailableError as error:
         logger.warning("%s: until it has told the tokens, nobody is let in", error)
         return True
+
+
+def check_shared(settings: Settings) -> None:
+    """Refuse tokens that servers on other machines would not see, and so would let everybody in.
+
+    Raises:
+        InvalidSettingError: there are some, or there have to be, and there is no store.
+    """
+    if settings.store_url or settings.insecure:
+        return
+    if not token_file(settings).is_empty():
+        raise InvalidSettingError(
+            "the tokens are in a file of this machine, which other nodes don't see: set store_url,"
+            " and take them along with `calotype token copy`"
+        )
+    if not is_loopback(settings.host):
+        raise InvalidSettingError(
+            f"host {settings.host} can be reached from other machines, and there is no store with"
+            " tokens: set store_url, or insecure to let everybody in"
+        )
 
 
 def _is_closed(settings: Settings, file: TokenStore) -> bool:

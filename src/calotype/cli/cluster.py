@@ -22,7 +22,7 @@ its deployments there.
 
 \b
 Examples:
-  calotype cluster config --host 0.0.0.0 > calotype.yaml
+  calotype cluster config --host 0.0.0.0 --store-url redis://STORE:6379/0 > calotype.yaml
   calotype cluster config --cluster-models 'upscale: replicas=1-4 cpus=2'
   calotype cluster config --apart          a deployment for each model
   calotype cluster config --kuberay --with-store --image registry/calotype:1
@@ -80,6 +80,7 @@ def print_config(
     if kuberay:
         click.echo(_kuberay(settings, image, with_store=with_store), nl=False)
         return
+    door.check_shared(settings)
     check_binding(settings, has_tokens=door.has_tokens(settings))
     click.echo(manifest.write_config(settings, open_catalog(settings)).text, nl=False)
 

@@ -18,10 +18,11 @@ from calotype.assembly import Services, assemble, create_server, open_catalog
 from calotype.catalog.catalog import Catalog
 from calotype.cli.options import read_settings, setting_options
 from calotype.cli.server import Server, leave_on_signals
+from calotype.environment import ray_address
 from calotype.errors import InvalidSettingError
 from calotype.observe import logs
 from calotype.scale import node
-from calotype.settings import Settings, ray_address
+from calotype.settings import Settings
 
 BACKLOG = 2048
 """Connections that the kernel holds while the server is busy."""
@@ -64,6 +65,8 @@ def command(config: Path | None, *, on_ray: bool, detach: bool, **given: object)
     settings = read_settings(given, config)
     logs.set_up(settings.log_level, settings.log_format)
     leave_on_signals()
+    if on_ray and ray_address():
+        door.check_shared(settings)
     has_tokens = door.has_tokens(settings)
     check_binding(settings, has_tokens=has_tokens)
     catalog = open_catalog(settings)

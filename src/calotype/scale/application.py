@@ -10,8 +10,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 from ray.serve.context import _get_global_client
 
-from calotype.api.address import is_loopback
-from calotype.api.door import token_file
+from calotype.api.door import check_shared
 from calotype.assembly import open_catalog
 from calotype.catalog.catalog import Catalog
 from calotype.domain.placement import (
@@ -22,7 +21,6 @@ from calotype.domain.placement import (
     plan_deployments,
     read_bounds,
 )
-from calotype.errors import InvalidSettingError
 from calotype.running import named
 from calotype.scale.ingress import Ingress
 from calotype.scale.replica import Replica
@@ -33,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 NAME = "calotype"
 """Of the application."""
+ROLLOUT = "rollout"
+"""An argument that is none of ours: Ray replaces what runs if the arguments have changed."""
 FRONT = "ingress"
 """Of the deployment in front."""
 
@@ -53,12 +53,12 @@ def build(said: Mapping[str, object]) -> Application:
     """Make the application from settings, as ``serve deploy`` and KubeRay want it.
 
     Args:
-        said: settings by name, over those of the environment.
+        said: settings by name, over those of the environment; and ``ROLLOUT``, which only differs.
 
     Raises:
         ConfigError: a setting or a catalog file is wrong.
     """
-    settings = load_settings(said)
+    settings = load_settings({name: value for name, value in said.items() if name != ROLLOUT})
     host, port = listening()  # whatever the arguments say of it
     settings = replace(settings, host=host, port=port)
     start_source(settings)
@@ -84,7 +84,7 @@ def build_application(settings: Settings, catalog: Catalog, *, spread: bool) -> 
         UnknownModelError: one is to be loaded that isn't there.
     """
     if spread:
-        _check_tokens(settings)
+        check_shared(settings)
     deployments = plan_deployments(catalog.all(), settings.cluster_models)
     servers = read_bounds(settings.cluster_ingresses, "cluster_ingresses", 1)
     if servers.most > 1 and not settings.store_url:
@@ -111,26 +111,6 @@ def build_application(settings: Settings, catalog: Catalog, *, spread: bool) -> 
     # The replicas load what is to be loaded, each before it takes jobs.
     settings = replace(settings, preload="", pin="")
     return front.bind(settings, models, deployments, handles, spread=spread)
-
-
-def _check_tokens(settings: Settings) -> None:
-    """Refuse tokens that other nodes would not see, and so would let everybody in.
-
-    Raises:
-        InvalidSettingError: there are some, or there have to be, and there is no store.
-    """
-    if settings.store_url or settings.insecure:
-        return
-    if not token_file(settings).is_empty():
-        raise InvalidSettingError(
-            "the tokens are in a file of this machine, which other nodes don't see: set store_url,"
-            " and take them along with `calotype token copy`"
-        )
-    if not is_loopback(settings.host):
-        raise InvalidSettingError(
-            f"host {settings.host} can be reached from other machines, and there is no store with"
-            " tokens: set store_url, or insecure to let everybody in"
-        )
 
 
 def _own(

@@ -13,10 +13,11 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from calotype.catalog.catalog import Catalog
+from calotype.environment import ray_address
 from calotype.errors import InvalidSettingError
 from calotype.scale.application import FRONT, NAME, build_application, listening
 from calotype.scale.weights_source import start_source, stop_source
-from calotype.settings import Settings, ray_address
+from calotype.settings import Settings
 
 logger = logging.getLogger(__name__)
 

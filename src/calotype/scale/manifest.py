@@ -1,10 +1,12 @@
 """What ``serve deploy`` and KubeRay are given: the application and its numbers, to be edited."""
 
 import dataclasses
+import hashlib
+import importlib.metadata
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from ray.serve._private.build_app import build_app
@@ -12,7 +14,7 @@ from ray.serve.deployment import deployment_to_schema
 
 from calotype.catalog.catalog import Catalog
 from calotype.domain.placement import SHARED, plan_deployments
-from calotype.scale.application import NAME, QUIET, build_application
+from calotype.scale.application import NAME, QUIET, ROLLOUT, build_application
 from calotype.scale.deploy import EVERYWHERE
 from calotype.settings import ENV_PREFIX, Settings
 
@@ -29,7 +31,11 @@ SIZES = (
 
 _NOTES = {
     "http_options:": "Of every node; to change them, run `serve shutdown` on the cluster first.",
-    "args:": "Settings of Calotype by name; they beat the variables CALOTYPE_* of the nodes.",
+    "args:": (
+        "Settings of Calotype by name; they beat the variables CALOTYPE_* of the nodes. And"
+        f" {ROLLOUT}: Ray replaces what runs only if something in here changes, so this does with"
+        " Calotype's version and the catalog. Change it for a roll-out of something else."
+    ),
     "deployments:": (
         "How many there are, and what each gets. For a fixed number set num_replicas, and"
         " autoscaling_config to null. All this beats cluster_models; a replica computes with as"
@@ -56,11 +62,12 @@ def write_config(settings: Settings, catalog: Catalog) -> ServeConfig:
         UnknownModelError: one is to be loaded that isn't there.
     """
     changed, withheld = _arguments(settings)
+    rollout = f"{importlib.metadata.version('calotype')} {_digest(catalog)}"
     application = {
         "name": NAME,
         "route_prefix": "/",
         "import_path": BUILDER,
-        "args": changed,
+        "args": {ROLLOUT: rollout, **changed},
         "deployments": [*_deployments(settings, catalog)],
     }
     config = {
@@ -134,8 +141,18 @@ def _deployments(settings: Settings, catalog: Catalog) -> Iterator[dict[str, obj
         yield {key: said.get(key) for key in SIZES}
 
 
+def _digest(catalog: Catalog) -> str:
+    """Return what differs whenever the models do."""
+    said = "\n".join(sorted(map(repr, catalog.all())))
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
 def _has_password(value: object) -> bool:
-    return isinstance(value, str) and "://" in value and urlsplit(value).password is not None
+    if not isinstance(value, str) or "://" not in value:
+        return False
+    url = urlsplit(value)
+    # A store takes its options there: password, ssl_password.
+    return url.password is not None or any("password" in name for name in parse_qs(url.query))
 
 
 def _withheld(name: str) -> str:

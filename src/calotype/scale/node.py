@@ -1,9 +1,12 @@
 """What a machine needs before Ray is imported there; knows nothing of Ray itself."""
 
+import logging
 from importlib.util import find_spec
 
+from calotype.environment import tell_children, untold
 from calotype.errors import MissingExtraError
-from calotype.settings import tell_children
+
+logger = logging.getLogger(__name__)
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "268435456", "MALLOC_TRIM_THRESHOLD_": "268435456"}
 """For what carries pictures: memory that is given back after each would be cleared for the next.
@@ -25,6 +28,17 @@ ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
 }
 """Of every node: Ray's processes read it when they start."""
+
+
+def warn_of_missing() -> None:
+    """Say what Ray wasn't told where this process runs."""
+    if missing := untold(ENVIRONMENT):
+        logger.warning(
+            "Ray was started here without %s: large pictures may fail, and a request is answered"
+            " with an error whose server is lost; start it with what `calotype cluster environment`"
+            " prints",
+            ", ".join(missing),
+        )
 
 
 def prepare() -> None:

@@ -14,6 +14,7 @@ from calotype.catalog.catalog import Catalog
 from calotype.domain.event import Progress
 from calotype.domain.hooks import Hooks
 from calotype.domain.model import ModelSpec, ModelStatus
+from calotype.environment import hide_from_children
 from calotype.errors import CalotypeError
 from calotype.execution.place import crash_of
 from calotype.execution.pool import Pool
@@ -22,11 +23,11 @@ from calotype.observe.trace import open_tracer
 from calotype.running import make_pool, named, worker_maker
 from calotype.scale.cargo import Cargo, Fact, Failed, Landed, News, Note
 from calotype.scale.localized import MakeWorker, localizing
-from calotype.scale.node import MALLOC
+from calotype.scale.node import MALLOC, warn_of_missing
 from calotype.scale.numbers import own_page
 from calotype.scale.weights import NodeWeights
 from calotype.scale.weights_source import RemoteSource
-from calotype.settings import Settings, hide_from_children
+from calotype.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Replica:
         self, settings: Settings, models: tuple[ModelSpec, ...], *, spread: bool
     ) -> None:
         logs.set_up(settings.log_level, settings.log_format)
+        warn_of_missing()
         hide_from_children(MALLOC)
         settings = replace(settings, threads=_cpus() or settings.threads)
         catalog = Catalog(models)

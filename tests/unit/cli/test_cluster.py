@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import Result
 
-from calotype.scale.node import ENVIRONMENT
+from calotype.scale.node import ENVIRONMENT, warn_of_missing
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -68,7 +68,7 @@ def test_the_image_of_this_version(invoke: Invoke) -> None:
         (("--image", "a"), 2, "--image and --with-store go with --kuberay"),
         (("--with-store",), 2, "--image and --with-store go with --kuberay"),
         (("--port", "0"), 2, "error: port must be the same at every node, got 0\n"),
-        (("--host", ANY), 2, "--insecure"),
+        (("--host", ANY), 2, "no store with tokens: set store_url, or insecure"),
         (("--kuberay",), 2, "pods have no token file in common"),
         (("--kuberay", "--with-store", "--store-url", "redis://a:1/0"), 2, "names a store already"),
         (("--cluster-models", "nope: cpus=1"), 2, "names 'nope', which is no model"),
@@ -93,6 +93,29 @@ def test_tokens_that_other_nodes_would_not_see_are_refused(invoke: Invoke) -> No
     result = invoke("cluster", "config", "--host", ANY)
     assert result.exit_code == 2
     assert "calotype token copy" in result.stderr
+
+
+def test_a_server_that_joins_a_cluster_needs_a_store_with_tokens(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    result = invoke("serve", "--ray", "--host", ANY)
+    assert result.exit_code == 2
+    assert "set store_url, or insecure" in result.stderr
+    assert "token create" not in result.stderr, "that would be a file of this machine"
+
+
+def test_a_node_that_was_not_told_is_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warn_of_missing()
+    assert not caplog.messages
+    monkeypatch.delenv("RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH")
+    warn_of_missing()
+    (said,) = caplog.messages
+    assert said.startswith(
+        "Ray was started here without RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH:"
+    )
 
 
 def test_what_ray_is_told_can_be_read_by_a_shell(invoke: Invoke) -> None:

@@ -1,7 +1,9 @@
 """What Ray and KubeRay read of what is printed; that it deploys is in tests/scale."""
 
+import importlib.metadata
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +19,7 @@ from calotype.catalog.catalog import Catalog
 from calotype.domain.model import ModelSpec
 from calotype.domain.placement import Bounds, Deployment, Placement, plan_deployments
 from calotype.errors import InvalidSettingError, UnknownModelError
+from calotype.scale.application import ROLLOUT
 from calotype.scale.kuberay import (
     STORE_URL,
     Group,
@@ -108,7 +111,9 @@ def test_a_key_that_ray_does_not_know_is_noticed() -> None:
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_the_cluster_makes_the_settings_that_were_said(settings: Settings) -> None:
-    assert load_settings(application(settings)["args"], environ={}) == settings
+    args = application(settings)["args"]
+    assert args.pop(ROLLOUT)
+    assert load_settings(args, environ={}) == settings
 
 
 def test_each_deployment_has_its_numbers() -> None:
@@ -161,7 +166,25 @@ def test_passwords_are_left_out() -> None:
         config.text.replace("#", "").split()
     )
     assert config.withheld == ("store_url",)
-    assert application(settings)["args"] == {"trace_url": "http://host:4318"}
+    assert application(settings)["args"].keys() == {ROLLOUT, "trace_url"}
+
+
+@pytest.mark.parametrize("option", ["password=hush", "db=1&ssl_password=hush"])
+def test_passwords_among_the_options_are_left_out(option: str) -> None:
+    config = write_config(Settings(store_url=f"rediss://store:6379/0?{option}"), CATALOG)
+    assert "hush" not in config.text
+    assert config.withheld == ("store_url",)
+
+
+def test_another_catalog_is_another_rollout() -> None:
+    def rollout(catalog: Catalog) -> str:
+        text = write_config(Settings(), catalog).text
+        return str(yaml.safe_load(text)["applications"][0]["args"][ROLLOUT])
+
+    changed = Catalog([replace(A, scale=2), B, OWN], A.id)
+    assert rollout(CATALOG) == rollout(Catalog([B, OWN, A], A.id))
+    assert rollout(CATALOG) != rollout(changed)
+    assert rollout(CATALOG).startswith(importlib.metadata.version("calotype"))
 
 
 def test_what_cannot_be_deployed_is_not_printed() -> None:
