@@ -1,5 +1,7 @@
 """How Redis or Valkey is reached; imported only where there is a store."""
 
+from typing import Any
+
 from redis import asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -11,8 +13,13 @@ from calotype.errors import InvalidSettingError
 
 REFUSALS = (ResponseError,)
 """It answers, and doesn't do it."""
-LOSSES = (LostError, LateError, InvalidResponse, OSError)
+RESET = RuntimeError
+"""What uvloop says of a connection that was reset while nobody used it."""
+LOSSES = (LostError, LateError, InvalidResponse, OSError, RESET)
 """It doesn't answer as a store does."""
+RETRIED: Any = (LostError, RESET)  # the library's types allow only its own
+MAX_CONNECTIONS = 10_000
+"""Far more than may wait for news at a time, each on a connection: too many is no loss."""
 
 
 def connect(url: str, timeout_s: float) -> redis.Redis:
@@ -32,7 +39,8 @@ def connect(url: str, timeout_s: float) -> redis.Redis:
             socket_connect_timeout=timeout_s,
             # A connection that was closed while nobody used it is opened anew; what takes too long
             # once isn't tried again.
-            retry=Retry(NoBackoff(), 1, supported_errors=(LostError,)),
+            retry=Retry(NoBackoff(), 1, supported_errors=RETRIED),
+            max_connections=MAX_CONNECTIONS,
         )
         # Looks at what else the URL says.
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]

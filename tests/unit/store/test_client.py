@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from api.server import until
 from calotype.errors import InvalidSettingError, MissingExtraError, StoreUnavailableError
@@ -125,6 +129,73 @@ async def test_a_connection_that_was_closed_meanwhile_fails_nothing(
     redis_server.restart()
     assert await ping(store)
     assert store.is_up
+
+
+class Resetting:
+    """Stands between a client and a store, as a firewall that forgets connections does."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._lines: list[socket.socket] = []
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line = self._listening.accept()[0]
+                store = socket.create_connection(("127.0.0.1", self._port))
+                self._lines += [line, store]
+                for ends in ((line, store), (store, line)):
+                    threading.Thread(target=self._pass, args=ends, daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+
+    def reset(self) -> None:
+        """Reset what is open."""
+        for line in self._lines:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            line.shutdown(socket.SHUT_RD)  # wakes who reads from it
+            line.close()
+        self._lines.clear()
+
+    def close(self) -> None:
+        self.reset()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+
+def test_a_connection_that_was_reset_meanwhile_fails_nothing(redis_server: RedisServer) -> None:
+    """On the loop that Ray has, which says of it what is none of redis-py's errors."""
+
+    async def main() -> None:
+        store = Store(f"redis://127.0.0.1:{between.port}/0", timeout_s=10)
+        assert await ping(store)
+        between.reset()
+        await asyncio.sleep(0.1)  # nothing tells that it has come
+        assert await ping(store)
+        assert store.is_up
+        await store.close()
+
+    with contextlib.closing(Resetting(redis_server.port)) as between:
+        uvloop.run(main())
+
+
+async def test_many_that_wait_are_no_absence(store: Store) -> None:
+    """Each holds a connection; the library's own limit is 100."""
+
+    async def wait() -> object:
+        return await store.ask(lambda client: client.blpop(["none"], timeout=1))
+
+    waiting = [asyncio.create_task(wait()) for _ in range(150)]
+    await asyncio.sleep(0.3)
+    assert store.is_up
+    assert await ping(store)
+    assert await asyncio.gather(*waiting) == [None] * 150
 
 
 async def test_a_refusal_is_no_absence(store: Store, caplog: pytest.LogCaptureFixture) -> None:
