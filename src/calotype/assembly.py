@@ -156,7 +156,7 @@ def assemble(
 
 
 def create_server(
-    services: Services, find: Find | None = None, jobs_s: float = JOBS_S
+    services: Services, find: Find | None = None, jobs_s: float = JOBS_S, *, closed: bool = False
 ) -> Starlette:
     """Put the HTTP server in front of the parts.
 
@@ -164,13 +164,14 @@ def create_server(
         services: the parts.
         find: finds models that nobody has named before; default on the Hub.
         jobs_s: what jobs get to be done when the server ends; by default, they have had ``settle``.
+        closed: there are tokens, whatever the store says.
 
     Raises:
         ConfigError: the token file is damaged.
     """
     find = find or partial(find_models, folder=services.settings.models_path)
     supply = Supply(services.catalog, find)
-    door = make_door(services.settings, services.store)
+    door = make_door(services.settings, services.store, closed=closed)
     return create_app(
         pipeline=services.pipeline,
         supply=supply if services.settings.allow_pull else None,

@@ -24,6 +24,7 @@ from api.server import (
     until,
 )
 from calotype.api import tracking
+from calotype.api.header import UNCHOSEN
 
 STEPS = fake("steps", steps=4, step_s=0.001)
 
@@ -154,6 +155,14 @@ async def test_a_request_that_never_comes_is_not_found(server: Server) -> None:
         found = problem_of(await server.client.get(path))
         assert found == (404, "unknown_request", "Request nobody is not known")
     assert (await server.client.delete("/requests/nobody")).status_code == 404
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_id_that_a_proxy_of_ours_made_is_not_kept(server: Server) -> None:
+    told = {"x-request-id": "made", UNCHOSEN.decode(): "1"}
+    answer = await server.run("echo", headers=told)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (200, "made")
+    assert (await server.client.get("/requests/made")).status_code == 404
 
 
 @pytest.mark.usefixtures("impatient")

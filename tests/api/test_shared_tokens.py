@@ -10,8 +10,9 @@ from calotype.api import door
 from calotype.api.door import TOKENS_FILE
 from calotype.api.shared_tokens import SharedTokens
 from calotype.api.tokens import TokenStore
-from calotype.errors import InvalidSettingError, StoreUnavailableError
+from calotype.errors import InvalidSettingError, StoreUnavailableError, UnauthorizedError
 from calotype.settings import Settings
+from calotype.store.client import Store
 from redis_server import RedisServer
 
 
@@ -103,6 +104,21 @@ async def test_a_store_that_lost_its_tokens_opens_nothing(
         await store.ask(lambda client: client.flushall())
         await answers(server, 401, mine)
         assert (await server.client.get("/models")).status_code == 401
+
+
+async def test_what_was_closed_when_it_was_deployed_stays_so(redis_server: RedisServer) -> None:
+    """A server that comes later, of a cluster on loopback whose store has lost its tokens."""
+    settings, store = Settings(store_url=redis_server.url), Store(redis_server.url)
+    for closed in (False, True):
+        made = door.make_door(settings, store, closed=closed)
+        assert made.copy is not None
+        await made.copy.refresh()
+        if closed:
+            with pytest.raises(UnauthorizedError):
+                made.authenticator.authenticate(None)
+        else:
+            assert made.authenticator.authenticate(None).token is None
+    await store.close()
 
 
 async def test_damaged_tokens_leave_those_that_are_known(

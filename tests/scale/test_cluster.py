@@ -241,3 +241,11 @@ async def test_a_clients_trace_goes_on_at_the_server_and_at_the_replica(
         return site.servers("traced") == {root.process}
 
     await until(is_logged)
+
+
+async def test_who_chose_no_id_has_nothing_kept(site: Site) -> None:
+    answer = await site.run("invert")
+    made = answer.headers["x-request-id"]
+    assert (await site.client.get(f"{site.urls[1]}/requests/{made}")).status_code == 404
+    await site.run("invert", "chosen")
+    assert (await site.client.get(f"{site.urls[1]}/requests/chosen")).status_code == 200

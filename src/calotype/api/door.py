@@ -29,8 +29,13 @@ class Door:
     """To be kept up to date, where the tokens are in a store."""
 
 
-def make_door(settings: Settings, store: Store | None) -> Door:
+def make_door(settings: Settings, store: Store | None, *, closed: bool = False) -> Door:
     """Choose where tokens are looked up, and requests counted.
+
+    Args:
+        settings: what the operator decided.
+        store: where several servers have their tokens.
+        closed: there are tokens in it, whatever it says.
 
     Raises:
         InvalidSettingError: the token file is damaged.
@@ -39,7 +44,7 @@ def make_door(settings: Settings, store: Store | None) -> Door:
     if store is None:
         return Door(authenticator=Authenticator(file), limiter=local, copy=None)
     copy = TokenCopy(store)
-    authenticator = Authenticator(copy, closed=_is_closed(settings, file))
+    authenticator = Authenticator(copy, closed=closed or _is_closed(settings, file))
     return Door(authenticator=authenticator, limiter=SharedLimiter(store, local), copy=copy)
 
 
@@ -53,8 +58,12 @@ def token_desk(settings: Settings) -> TokenDesk:
     return SharedTokens(settings.store_url) if settings.store_url else token_file(settings)
 
 
-def has_tokens(settings: Settings) -> bool:
+def has_tokens(settings: Settings, *, unknown: bool = True) -> bool:
     """Tell whether callers need a token; before there is an event loop.
+
+    Args:
+        settings: what the operator decided.
+        unknown: the answer where the store doesn't tell.
 
     Raises:
         InvalidSettingError: the tokens can't be read.
@@ -63,7 +72,7 @@ def has_tokens(settings: Settings) -> bool:
         return not token_desk(settings).is_empty()
     except StoreUnavailableError as error:
         logger.warning("%s: until it has told the tokens, nobody is let in", error)
-        return True
+        return unknown
 
 
 def check_shared(settings: Settings) -> None:

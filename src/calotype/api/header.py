@@ -14,6 +14,8 @@ Headers = Mapping[bytes, bytes]
 MAX_WAIT_S = 3600.0
 """Longest time that an answer is held back because its client prefers so."""
 
+UNCHOSEN = b"x-calotype-request-id-unchosen"
+"""Says that a proxy of ours made the request id, and not the client."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
 _SECONDS = re.compile(r"[0-9]{1,9}")
@@ -66,6 +68,11 @@ def kept_request_id(headers: Headers) -> str | None:
     """Return the client's own request id, or None where it sent none that can be kept."""
     sent = headers.get(b"x-request-id")
     return sent.decode() if sent is not None and REQUEST_ID.fullmatch(sent) else None
+
+
+def is_id_chosen(headers: Headers) -> bool:
+    """Tell whether the client has an id to ask with."""
+    return kept_request_id(headers) is not None and UNCHOSEN not in headers
 
 
 def read_wishes(headers: Headers, settings: Settings, *, is_job: bool = False) -> Wishes:

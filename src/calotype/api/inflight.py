@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from calotype.api.archive import Archive, Key
 from calotype.api.exchange import Exchange
-from calotype.api.header import kept_request_id
+from calotype.api.header import is_id_chosen
 from calotype.api.presence import ClientGoneError
 from calotype.api.problems import describe
 from calotype.api.record import Record
@@ -46,7 +46,7 @@ class InFlight:
             owner: name of the sender's token.
             is_job: whether it goes on when its sender has left.
         """
-        chosen = is_job or kept_request_id(exchange.headers) is not None
+        chosen = is_job or is_id_chosen(exchange.headers)
         name = exchange.request_id
         return Record(name, owner, exchange.model, is_kept=chosen, is_job=is_job)
 

@@ -10,7 +10,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 from ray.serve.context import _get_global_client
 
-from calotype.api.door import check_shared
+from calotype.api.door import check_shared, has_tokens
 from calotype.assembly import open_catalog
 from calotype.catalog.catalog import Catalog
 from calotype.domain.placement import (
@@ -62,7 +62,8 @@ def build(said: Mapping[str, object]) -> Application:
     host, port = listening()  # whatever the arguments say of it
     settings = replace(settings, host=host, port=port)
     start_source(settings)
-    return build_application(settings, open_catalog(settings), spread=True)
+    closed = has_tokens(settings, unknown=False)
+    return build_application(settings, open_catalog(settings), spread=True, closed=closed)
 
 
 def listening() -> tuple[str, int]:
@@ -71,13 +72,16 @@ def listening() -> tuple[str, int]:
     return str(options.host or ""), int(options.port)
 
 
-def build_application(settings: Settings, catalog: Catalog, *, spread: bool) -> Application:
+def build_application(
+    settings: Settings, catalog: Catalog, *, spread: bool, closed: bool = False
+) -> Application:
     """Make the application.
 
     Args:
         settings: what the operator decided.
         catalog: the models.
         spread: whether there may be several nodes, whose files come from this one.
+        closed: there are tokens.
 
     Raises:
         InvalidSettingError: the settings place a model that isn't there, or place it wrongly.
@@ -110,7 +114,7 @@ def build_application(settings: Settings, catalog: Catalog, *, spread: bool) -> 
     )(Ingress)
     # The replicas load what is to be loaded, each before it takes jobs.
     settings = replace(settings, preload="", pin="")
-    return front.bind(settings, models, deployments, handles, spread=spread)
+    return front.bind(settings, models, deployments, handles, spread=spread, closed=closed)
 
 
 def _own(

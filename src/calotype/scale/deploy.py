@@ -12,6 +12,7 @@ import ray
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
+from calotype.api.door import has_tokens
 from calotype.catalog.catalog import Catalog
 from calotype.environment import ray_address
 from calotype.errors import InvalidSettingError
@@ -56,7 +57,8 @@ def serve_on_ray(
         spread = bool(ray_address())
         if spread:
             start_source(settings)
-        application = build_application(settings, catalog, spread=spread)
+        closed = has_tokens(settings, unknown=False)
+        application = build_application(settings, catalog, spread=spread, closed=closed)
         serve.run(application, name=NAME, route_prefix="/")
         greet()
         if not detach:

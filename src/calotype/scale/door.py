@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from calotype.api.exchange import Exchange
+from calotype.api.header import UNCHOSEN
 from calotype.api.problems import problem
 from calotype.errors import RequestLostError
 
@@ -23,8 +24,15 @@ Headers = Sequence[tuple[bytes, bytes]]
 ATTEMPTS = 4
 PAUSE_S = 0.05
 """After the first attempt; so much more after each further one."""
-ORDERS = frozenset((b"x-request-disconnect-disabled", b"x-request-timeout-seconds"))
-"""What Ray Serve heeds in a request, whoever sends it. E.g. to go on for a client that has left."""
+ORDERS = (
+    b"x_request_disconnect_disabled",
+    b"x_request_timeout_seconds",
+    b"x_session_id",
+    b"x_serve_router_",
+    b"serve_multiplexed_model_id",
+)
+"""How headers begin that Ray Serve heeds, whoever sends them, with _ or - between their words: to
+go on for a client that has left, to go to one server, to remember each value for ever."""
 KEPT_BYTES = 64 * 1024 * 1024
 """Of a body that is kept until its answer begins; a longer one is sent once."""
 
@@ -47,7 +55,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         visit = _Visit(receive, send)
-        headers = [header for header in scope["headers"] if header[0].lower() not in ORDERS]
+        headers = _heard(scope["headers"])
         for attempt in range(1, ATTEMPTS + 1):
             await self._app({**scope, "headers": headers[:]}, visit.receiver(), visit.send)
             if visit.is_over:
@@ -108,6 +116,18 @@ class _Visit:
         else:
             self.is_kept = False
             self._kept.clear()
+
+
+def _heard(sent: Headers) -> list[tuple[bytes, bytes]]:
+    """Return the headers without what is Ray Serve's or our own to say."""
+    heard = []
+    for name, value in sent:
+        plain = name.lower()
+        if plain != UNCHOSEN and not plain.replace(b"-", b"_").startswith(ORDERS):
+            heard.append((name, value))
+    if not any(name.lower() == b"x-request-id" for name, _ in heard):
+        heard.append((UNCHOSEN, b"1"))  # Ray Serve adds an id, which nobody can ask for
+    return heard
 
 
 def _without_second_id(headers: Headers) -> Headers:

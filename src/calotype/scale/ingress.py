@@ -34,6 +34,7 @@ class Ingress:
         deployments: where they run.
         handles: by name of the deployment.
         spread: whether the files of models are on one of several nodes.
+        closed: there were tokens when it was deployed: a store that loses them opens nothing.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Ingress:
         handles: Mapping[str, DeploymentHandle[Any]],
         *,
         spread: bool,
+        closed: bool,
     ) -> None:
+        self._closed = closed
         self._settings, self._models, self._spread = settings, models, spread
         self._deployments, self._handles = deployments, handles
         self._services: Services | None = None
@@ -65,10 +68,11 @@ class Ingress:
         jobs_s = self._settings.drain_s
         if not self._spread:
             self._services = assemble(self._settings, catalog, runner)
-            return Leaving(create_server(self._services, jobs_s=jobs_s))
+            return Leaving(create_server(self._services, jobs_s=jobs_s, closed=self._closed))
         stamp = AdapterStamps(RemoteSource(patience_s=0.0, answer_s=STAMP_S))
         self._services = assemble(self._settings, catalog, runner, stamp)
-        return Leaving(create_server(self._services, RemoteSource().find, jobs_s))
+        find = RemoteSource().find
+        return Leaving(create_server(self._services, find, jobs_s, closed=self._closed))
 
     async def numbers(self) -> tuple[str, bytes]:
         """Return the name of this process, and its metrics."""

@@ -7,6 +7,7 @@ import pytest
 from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
+from calotype.api.header import UNCHOSEN
 from calotype.scale.door import ATTEMPTS, KEPT_BYTES, LOST, Door
 from calotype.scale.node import ENVIRONMENT
 
@@ -203,11 +204,36 @@ async def test_the_request_id_of_the_proxy_is_left_out() -> None:
     assert client.got == [START, END]
 
 
-async def test_a_client_can_not_tell_ray_to_go_on_when_it_has_left() -> None:
-    proxy, sent = Proxy(answer), [(b"x-request-disconnect-disabled", b"?1"), (b"accept", b"*/*")]
-    client = Client(part(b"body"))
-    await Door(proxy)({**SCOPE, "headers": sent}, client.receive, client.send)
-    assert proxy.scopes[0]["headers"] == [(b"accept", b"*/*")]
+async def heard(*sent: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers that come to the server."""
+    proxy, client = Proxy(answer), Client(part(b"body"))
+    await Door(proxy)({**SCOPE, "headers": [*sent]}, client.receive, client.send)
+    headers: list[tuple[bytes, bytes]] = proxy.scopes[0]["headers"]
+    return headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x-request-disconnect-disabled",
+        b"X_Request_Disconnect-Disabled",
+        b"x-request-timeout-seconds",
+        b"serve_multiplexed_model_id",
+        b"Serve-Multiplexed-Model-Id",
+        b"x-session-id",
+        b"x-serve-router-request-id",
+    ],
+)
+async def test_a_client_can_not_give_orders_to_ray(name: bytes) -> None:
+    own = (b"x-request-id", b"mine")
+    assert await heard((name, b"?1"), own, (b"accept", b"*/*")) == [own, (b"accept", b"*/*")]
+
+
+async def test_the_server_hears_whether_the_client_chose_an_id() -> None:
+    assert await heard() == [(UNCHOSEN, b"1")]
+    assert await heard((UNCHOSEN, b"2")) == [(UNCHOSEN, b"1")]
+    own = (b"X-Request-Id", b"mine")
+    assert await heard(own, (UNCHOSEN, b"2")) == [own]
 
 
 async def test_what_is_no_request_passes() -> None:
