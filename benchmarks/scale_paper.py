@@ -8,6 +8,8 @@ import report
 REPLICAS = (10, 100, 1000)
 RUN_S = 1.0
 """What a picture keeps a replica busy."""
+DAY_S = 86_400
+"""How long an answer is kept, where the store has room."""
 FILLED = 0.6
 """How much of a core a process may be busy with, if answers are not to wait for it."""
 
@@ -47,7 +49,7 @@ def table(costs: Costs, sizes: Sizes) -> report.Table:
     columns = (
         *("replicas", "requests/s", "servers in front", "cores of proxies"),
         *("replicas' cores beside the model", "cores of the store", "store writes, MB/s"),
-        *("a server in front, MB/s", "all of the network, GB/s"),
+        *("a server in front, MB/s", "all of the network, GB/s", "answers of a day, GB"),
     )
     return report.Table(title, columns, rows)
 
@@ -59,10 +61,11 @@ def _row(count: int, costs: Costs, sizes: Sizes) -> tuple[report.Cell, ...]:
         count,
         rate,
         fronts,
-        rate * costs.proxy,
+        rate * costs.proxy / FILLED,
         rate * costs.replica,
-        rate * costs.store,
+        rate * costs.store / FILLED,
         rate * sizes.answer / 1e6,
         rate / fronts * sizes.front / 1e6,
-        rate * sizes.front / 1e9,
+        rate * (sizes.front + sizes.upload + sizes.answer) / 1e9,
+        rate * sizes.answer * DAY_S / 1e9,
     )

@@ -227,7 +227,9 @@ class Record:
             began_s, before = self._clock(), event.done
             self._pace = (began_s, before, event.total)
         made, left_s = event.done - before, None
-        if made > 0:
+        if event.done == event.total:
+            left_s = 0.0
+        elif made > 0:
             left_s = (self._clock() - began_s) / made * (event.total - event.done)
             left_s = round(left_s, 1)
         return {"step": event.done, "total": event.total, "seconds_left": left_s}

@@ -25,6 +25,8 @@ _DETAILS = ("place", "estimated_time", "progress")
 class Remote:
     """One request of another server; read again whenever somebody waits for it.
 
+    Where a newer one takes its name, it tells of that: the store says no more of the older.
+
     Args:
         store: tells of it.
         slot: where it is told of.
@@ -45,10 +47,14 @@ class Remote:
         """On the monotonic clock."""
         self.is_over = False
         """Whether nothing more happens to it."""
+        self.is_told_of = True
+        """Whether the store knew it when it was last asked."""
         self._page = page
         self._events: list[Told] = []
         self.document: Json = {}
         """What its sender is told."""
+        self._replaced = 0
+        """Number of the last event of those it has replaced; its own are counted on from there."""
         self._missed_s: float | None = None
         """Since when its server has not been seen."""
         self._take(page)
@@ -62,6 +68,11 @@ class Remote:
     def _last(self) -> int:
         """Number of the last event that is known."""
         return self._events[-1].number
+
+    @property
+    def _seen(self) -> int:
+        """The same, as the store counts them."""
+        return self._last - self._replaced
 
     @property
     def events(self) -> tuple[Told, ...]:
@@ -78,9 +89,9 @@ class Remote:
         until_s, last = time.monotonic() + timeout_s, self._last
         while self._last == last and (left_s := until_s - time.monotonic()) > 0:
             try:
-                await self._slot.news(last, left_s)
+                await self._slot.news(self._seen, left_s)
                 if not await self.look() and self._last == last:
-                    # Another request of its name may have news all the time.
+                    # There may be news all the time, and no word of whose they are.
                     await asyncio.sleep(min(left_s, REST_S))
             except StoreUnavailableError:
                 # When it is back, the request's server says what was missed.
@@ -98,19 +109,16 @@ class Remote:
         Raises:
             StoreUnavailableError: the store doesn't answer.
         """
+        self.is_told_of = await self._read()
         key = lease(self._store, self._page.server)
-        page = await self._slot.read(self._last)
         is_alive = await self._store.ask(lambda client: client.get(key)) is not None
-        is_told_of = page is not None and page.run == self.run
-        if page is not None and is_told_of:
-            self._take(page)
-        if self.is_over or (is_alive and is_told_of):
+        if self.is_over or (is_alive and self.is_told_of):
             self._missed_s = None
             return True
         now_s = time.monotonic()
         self._missed_s = now_s if self._missed_s is None else self._missed_s
         if now_s - self._missed_s >= (FORGOTTEN_S if is_alive else GRACE_S):
-            await self._lose(is_told_of=is_told_of)
+            await self._lose()
         return False
 
     async def picture(self) -> Answer | None:
@@ -125,12 +133,22 @@ class Remote:
         """
         await self._slot.forget(self.run)
 
-    async def _lose(self, *, is_told_of: bool) -> None:
-        """Say, for its server that can't, that it will have no end.
+    async def _read(self) -> bool:
+        """Take in what the store tells; False if that is nothing."""
+        page = await self._slot.read(self._seen)
+        is_newer = page is not None and page.run != self.run
+        if is_newer:
+            page = await self._slot.read()
+        if page is None or (is_newer and not page.lines):
+            return False
+        if is_newer:
+            self._replaced, self._missed_s = self._last, None
+            self._events.clear()
+        self._take(page)
+        return True
 
-        Args:
-            is_told_of: whether the store knows it; else nobody has to be told.
-        """
+    async def _lose(self) -> None:
+        """Say, for its server that can't, that it will have no end."""
         lost = RequestLostError(
             f"the server that ran request {self.request_id} is gone; send it again",
             retry_after_s=1.0,
@@ -138,7 +156,7 @@ class Remote:
         nothing = dict.fromkeys((*_DETAILS, "preview", "result"))
         error = error_document(describe(lost))
         document = self.document | nothing | {"state": "failed", "error": error}
-        line = Line(number=self._last + 1, name="failed", document=document)
+        line = Line(number=self._seen + 1, name="failed", document=document)
         update = Update(
             run=self.run,
             server=self._page.server,
@@ -147,11 +165,9 @@ class Remote:
             stay_s=self._keep_s,
             lines=(line,),
         )
-        if is_told_of and not await self._slot.tell(update):
-            page = await self._slot.read(self._last)  # somebody was quicker, or it is not so
-            if page is not None and page.run == self.run:
-                self._take(page)
-                return
+        # If it is not told of, nobody has to be told.
+        if self.is_told_of and not await self._slot.tell(update) and await self._read():
+            return  # somebody was quicker, or it is not so
         self._hear((line,))
         self._end(self._keep_s)
 
@@ -165,7 +181,8 @@ class Remote:
     def _hear(self, lines: Sequence[Line]) -> None:
         for line in lines:
             moment, self.document = _moment(line.document), line.document
-            self._events.append(Told(number=line.number, name=line.name, moment=moment))
+            number = self._replaced + line.number
+            self._events.append(Told(number=number, name=line.name, moment=moment))
         del self._events[:-MAX_EVENTS]
 
     def _end(self, stays_s: float) -> None:

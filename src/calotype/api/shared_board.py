@@ -154,6 +154,8 @@ class SharedBoard:
             self._store, slot, page, owner=owner, request_id=request_id, keep_s=self._keep_s
         )
         while not remote.is_over and not await remote.look():
+            if not remote.is_told_of:
+                return None  # somebody has just forgotten it
             await remote.change(REST_S)
         return remote
 
@@ -163,7 +165,7 @@ class SharedBoard:
         One whose server has just died is sent again at once, before anybody has noticed.
         """
         remote = await self._remote(owner, request_id)
-        while remote is not None and not remote.is_over:
+        while remote is not None and remote.is_told_of and not remote.is_over:
             seek = Order(deed="seek", request_id=request_id, run=remote.run)
             if self._obey(seek) or await self._relay.order(seek):
                 return

@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from calotype.domain.model import ModelSpec
 from calotype.errors import InvalidSettingError
@@ -16,6 +17,12 @@ SHARED = "models"
 
 _BOUNDS = re.compile(r"(\d+)(?:-(\d+))?")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.]+")
+_GRAIN = 0.0001
+"""The least part of a processor or a GPU that Ray reserves."""
+_LEAST = 0.001
+
+_Layer = tuple[Mapping[str, object], str]
+"""What is said, and where: each beats those before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +75,9 @@ def plan_deployments(models: Sequence[ModelSpec], text: str) -> tuple[Deployment
         InvalidSettingError: an entry can't be read, or names what isn't there.
     """
     names = {name: spec for spec in models for name in (spec.id, spec.alias) if name}
-    base, left = Placement(), {spec.id: spec for spec in models}
+    left = {spec.id: spec for spec in models}
     entries = [_entry(part) for part in filter(None, map(str.strip, text.split(";")))]
-    for named, values in entries:
-        if named == [REST]:
-            base = _placement(base, values, f"cluster_models: {REST}")
+    rest = (_rest(entries), f"cluster_models: {REST}")
     found = []
     for named, values in entries:
         if named == [REST]:
@@ -80,14 +85,13 @@ def plan_deployments(models: Sequence[ModelSpec], text: str) -> tuple[Deployment
         if unknown := [name for name in named if name not in names]:
             raise InvalidSettingError(f"cluster_models names {unknown[0]!r}, which is no model")
         specs = tuple(left.pop(names[name].id, names[name]) for name in named)
-        own = _placement(base, specs[0].cluster, f"model {specs[0].id}: cluster")
-        placement = _placement(own, values, f"cluster_models: {', '.join(named)}")
-        found.append(_deployment(specs, placement))
-    for spec in [spec for spec in left.values() if spec.cluster]:
-        where = f"model {spec.id}: cluster"
-        found.append(_deployment((left.pop(spec.id),), _placement(base, spec.cluster, where)))
+        own = (values, f"cluster_models: {', '.join(named)}")
+        found.append(_deployment(specs, _placement(rest, _table(specs[0]), own)))
+    tabled = [spec for spec in left.values() if spec.cluster]
+    found += [_deployment((left.pop(one.id),), _placement(rest, _table(one))) for one in tabled]
     if left:
-        found.append(Deployment(name=SHARED, models=tuple(left.values()), placement=base))
+        shared = _placement(rest)
+        found.append(Deployment(name=SHARED, models=tuple(left.values()), placement=shared))
     _check_names(found)
     return tuple(found)
 
@@ -102,15 +106,21 @@ def read_bounds(text: str, name: str, lowest: int = 0) -> Bounds:
     least = int(match[1]) if match else -1
     most = int(match[2]) if match and match[2] else least
     if not lowest <= least <= most or not most:
+        some = "" if lowest else " and MAX above 0"
         raise InvalidSettingError(
-            f"{name} must be a number or MIN-MAX, at least {max(1, lowest)} at most, got {text!r}"
+            f"{name} must be a whole number above 0, or MIN-MAX with {lowest} <= MIN <= MAX{some},"
+            f" got {text!r}"
         )
     return Bounds(least=least, most=most)
 
 
 def _entry(text: str) -> tuple[list[str], dict[str, object]]:
     """Read ``NAME, NAME: KEY=VALUE KEY=VALUE``."""
-    before, _, after = text.partition(":")
+    before, colon, after = text.partition(":")
+    if "=" in before and not colon:
+        raise InvalidSettingError(
+            f"cluster_models needs a ':' between the names and KEY=VALUE, got {text!r}"
+        )
     names = [name.strip() for name in before.split(",") if name.strip()]
     pairs = [word.partition("=") for word in after.split()]
     if not names or not all(key and value for key, _, value in pairs):
@@ -120,29 +130,86 @@ def _entry(text: str) -> tuple[list[str], dict[str, object]]:
     return names, {key: value for key, _, value in pairs}
 
 
-def _placement(base: Placement, values: Mapping[str, object], where: str) -> Placement:
-    """Return a placement with some values changed.
+def _rest(entries: Sequence[tuple[list[str], dict[str, object]]]) -> dict[str, object]:
+    """Return what the entry for the rest says.
+
+    Processors that are said first, alone, are what pods reserve: one more entry may beat them.
+
+    Raises:
+        InvalidSettingError: there are several.
+    """
+    said = [values for named, values in entries if named == [REST]]
+    reserved = said[0] if said and entries[0][0] == [REST] and list(said[0]) == ["cpus"] else {}
+    if len(said) > (2 if reserved else 1):
+        raise InvalidSettingError(f"cluster_models has {REST!r} twice")
+    return {**reserved, **said[-1]} if said else {}
+
+
+def _table(spec: ModelSpec) -> _Layer:
+    """Return what the catalog says of a model."""
+    return spec.cluster, f"model {spec.id}: cluster"
+
+
+def _placement(*layers: _Layer) -> Placement:
+    """Return the placement that all layers give together.
 
     Raises:
         InvalidSettingError: there is no such value, or it is none.
     """
-    known = {field.name: getattr(base, field.name) for field in dataclasses.fields(Placement)}
-    changed: dict[str, object] = {}
-    for key, value in values.items():
-        if key not in known:
-            raise InvalidSettingError(f"{where} has the keys {', '.join(known)}, got {key!r}")
-        if key == "replicas":
-            changed[key] = read_bounds(str(value), f"{where}: {key}")
-            continue
-        kind, lowest = type(known[key]), 0 if key in ("cpus", "gpus") else 1e-3
-        try:
-            number = kind(str(value))
-        except ValueError:
-            number = -1
-        if not lowest <= number < math.inf:  # nan is less than nothing
-            raise InvalidSettingError(f"{where}: {key} must be a number above 0, got {value!r}")
-        changed[key] = number
-    return replace(base, **changed)  # type: ignore[arg-type]  # of the kinds that are known
+    said: dict[str, object] = {}
+    for values, where in layers:
+        said |= {key: _value(key, value, where) for key, value in values.items()}
+    placement = Placement(**said)  # type: ignore[arg-type]  # of the kinds that are known
+    if "target" in said and placement.target > placement.ongoing:
+        raise InvalidSettingError(
+            f"{layers[-1][1]}: target must be at most ongoing, which is {placement.ongoing},"
+            f" got {placement.target:g}"
+        )
+    return placement
+
+
+def _value(key: str, value: object, where: str) -> Bounds | float:
+    """Read one value.
+
+    Raises:
+        InvalidSettingError: there is none of that name, or it is none.
+    """
+    if key == "replicas":
+        return read_bounds(str(value), f"{where}: {key}")
+    if key not in _NUMBERS:
+        known = ", ".join(field.name for field in dataclasses.fields(Placement))
+        raise InvalidSettingError(f"{where} has the keys {known}, got {key!r}")
+    read, is_allowed, allowed = _NUMBERS[key]
+    try:
+        number = read(str(value))
+    except ValueError:
+        number = math.nan
+    if not (number < math.inf and is_allowed(number)):  # nan is none of it
+        raise InvalidSettingError(f"{where}: {key} must be {allowed}, got {value!r}")
+    return number
+
+
+def _is_share(number: float) -> bool:
+    """Tell whether so much of a machine can be reserved."""
+    return number == 0 or number >= _GRAIN
+
+
+def _are_devices(number: float) -> bool:
+    """Tell whether so many GPUs can be reserved: a part of one, or whole ones."""
+    return _is_share(number) and (number <= 1 or number == int(number))
+
+
+_Rule = tuple[Callable[[str], float], Callable[[float], bool], str]
+_SOME: _Rule = (float, lambda number: number >= _LEAST, f"a number, {_LEAST} or more")
+_NUMBERS: Mapping[str, _Rule] = {
+    "cpus": (float, _is_share, f"0 or more (no part below {_GRAIN})"),
+    "gpus": (float, _are_devices, f"0 or more (no part below {_GRAIN}, and whole above 1)"),
+    "ongoing": (int, lambda number: number >= 1, "a whole number above 0"),
+    "target": _SOME,
+    "up_s": _SOME,
+    "down_s": _SOME,
+}
+"""How each number is read, which ones are allowed, and how that is said."""
 
 
 def _deployment(specs: tuple[ModelSpec, ...], placement: Placement) -> Deployment:
@@ -150,11 +217,10 @@ def _deployment(specs: tuple[ModelSpec, ...], placement: Placement) -> Deploymen
     return Deployment(name=f"model-{name}", models=specs, placement=placement)
 
 
-def _check_names(found: Iterable[Deployment]) -> None:
-    """Refuse two deployments of one name, which one model in two entries gives too."""
-    seen: dict[str, Deployment] = {}
-    for deployment in found:
-        for key in (deployment.name, *(spec.id for spec in deployment.models)):
-            if key in seen and seen[key] is not deployment:
-                raise InvalidSettingError(f"cluster_models has {key!r} twice")
-            seen[key] = deployment
+def _check_names(found: Sequence[Deployment]) -> None:
+    """Refuse two deployments of one name, and a model that is in two places, or twice in one."""
+    names = Counter(one.name for one in found)
+    ids = Counter(spec.id for one in found for spec in one.models)
+    for key, times in (*names.items(), *ids.items()):
+        if times > 1:
+            raise InvalidSettingError(f"cluster_models has {key!r} twice")

@@ -133,6 +133,7 @@ class RemoteRunner:
         """
         for status in await self._all(model, "load"):
             if isinstance(status, CalotypeError):
+                await self._ask(model)  # what is known is from before
                 raise status
             self._learn(model, status)
 

@@ -56,6 +56,10 @@ class DepotActor(Depot):
         """Tell whether it has the catalog of these settings."""
         return self._settings == settings
 
+    def node_id(self) -> str:
+        """Tell on which node it reads that catalog and its files."""
+        return str(ray.get_runtime_context().get_node_id())
+
 
 def start_source(settings: Settings) -> None:
     """Let this node hand out the files of its catalog; one actor a cluster, the latest counts.
@@ -80,7 +84,7 @@ def start_source(settings: Settings) -> None:
         "max_concurrency": CALLS,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
     }
-    if _serves(settings):
+    if _serves(settings, here):
         return
     stop_source()
     try:
@@ -181,10 +185,15 @@ def _anywhere(settings: Settings) -> Settings:
     )
 
 
-def _serves(settings: Settings) -> bool:
-    """Tell whether there is an actor already, and the right one."""
+def _serves(settings: Settings, here: str) -> bool:
+    """Tell whether there is an actor already, and the right one.
+
+    Equal settings aren't enough: the same paths lead to other files on another node.
+    """
     try:
         handle = ray.get_actor(NAME, namespace=NAMESPACE)
-        return bool(ray.get(handle.serves.remote(settings), timeout=GREET_S))
-    except (RayError, ValueError):
+        asked = [handle.serves.remote(settings), handle.node_id.remote()]
+        serves, node_id = ray.get(asked, timeout=GREET_S)
+    except (RayError, ValueError, AttributeError):  # the last: of a version that tells no node
         return False
+    return bool(serves) and node_id == here

@@ -6,7 +6,7 @@ from redis import asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as LateError
 
 from calotype.errors import InvalidSettingError
@@ -44,11 +44,11 @@ def connect(url: str, timeout_s: float) -> redis.Redis:
         )
         # Looks at what else the URL says.
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, RedisError):  # each of them for some option
         # Neither the value nor the error is repeated, for either may hold a password.
         raise InvalidSettingError(
             "store_url must be redis://HOST:PORT/DATABASE, rediss://HOST:PORT/DATABASE (TLS) or"
-            " unix://PATH, with the options of redis-py alone; percent-encode what is special in a"
-            " password"
+            " unix://PATH, with the options of redis-py alone and values that they take;"
+            " percent-encode what is special in a password"
         ) from None
     return client

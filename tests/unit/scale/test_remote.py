@@ -4,6 +4,7 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,12 @@ class Handle:
         self.cancelled = 0
         self.called: list[str] = []
         self.replicas: list[Any] | Exception = [LOADED]
+        self.state = SimpleNamespace(remote=self._state)
+        self.known = LOADED
+
+    async def _state(self, model: ModelSpec) -> ModelStatus:
+        del model
+        return self.known
 
     def options(self, **chosen: Any) -> "Handle":  # noqa: ANN401
         self.chosen.append(chosen)
@@ -294,8 +301,11 @@ async def test_the_state_is_what_was_heard_last() -> None:
 async def test_a_model_that_can_not_be_loaded_somewhere_is_an_error() -> None:
     handle = Handle()
     handle.replicas = [LOADED, MissingWeightsError("the weights are missing")]
+    handle.known = ModelStatus(state="failed")
+    remote = runner(handle)
     with pytest.raises(MissingWeightsError):
-        await runner(handle).load(MODEL)
+        await remote.load(MODEL)
+    assert remote.status(MODEL).state == "failed"
 
 
 async def test_a_model_without_a_place_is_named() -> None:

@@ -8,7 +8,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,10 +23,12 @@ from calotype.scale.blob import Blobs
 from calotype.scale.depot import CHUNK_BYTES, Depot
 from calotype.scale.digest import Digests
 from calotype.scale.weights import NodeWeights
+from calotype.settings import Settings
 from loopback import serve
 from nodes import Near, depot_of, die_within, elsewhere, leftovers, localize
 
 CONTENT = bytes(range(256)) * 80_000  # of three pieces
+A, B = "a" * 56, "b" * 56  # ids of nodes, as long as Ray has them
 PIPELINE = {
     "model_index.json": json.dumps(
         {
@@ -383,3 +388,100 @@ def test_a_digest_is_worked_out_once(
     first = Digests(tmp_path / "digests").of(file)
     monkeypatch.setattr("calotype.catalog.weights.digest", None)
     assert Digests(tmp_path / "digests").of(file) == first
+
+
+class Handle:
+    """Stands in for Ray's, of an actor in this process."""
+
+    def __init__(self, cluster: "Cluster", actor: object, node_id: str) -> None:
+        self._cluster, self._actor, self.runs_on = cluster, actor, node_id
+
+    def __getattr__(self, method: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=partial(self._call, getattr(self._actor, method)))
+
+    def _call(self, method: Any, *args: object) -> object:  # noqa: ANN401
+        before, self._cluster.here = self._cluster.here, self.runs_on
+        try:
+            return method(*args)
+        finally:
+            self._cluster.here = before
+
+
+class Cluster:
+    """Stands in for Ray: of several nodes, with at most one actor.
+
+    Whatever is called is on the node ``here``; in the actor that is the actor's.
+    """
+
+    def __init__(self) -> None:
+        self.here = A
+        self.live: Handle | None = None
+
+    def get_runtime_context(self) -> SimpleNamespace:
+        return SimpleNamespace(get_node_id=lambda: self.here)
+
+    def remote(self, cls: type) -> SimpleNamespace:
+        return SimpleNamespace(
+            options=lambda **options: SimpleNamespace(remote=partial(self._start, cls, options))
+        )
+
+    def _start(self, cls: type, options: dict[str, Any], *args: object) -> Handle:
+        assert self.live is None, "its name is taken"
+        self.live = Handle(self, cls(*args), options["scheduling_strategy"].node_id)
+        return self.live
+
+    def get_actor(self, name: str, namespace: str) -> Handle:
+        if self.live is None:
+            raise ValueError(name, namespace)
+        return self.live
+
+    def get(self, answers: object, timeout: float) -> object:
+        del timeout
+        return answers
+
+    def kill(self, handle: Handle) -> None:
+        assert handle is self.live
+        self.live = None
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    cluster = Cluster()
+    monkeypatch.setattr("calotype.scale.weights_source.ray", cluster)
+    return cluster
+
+
+def start(models: Path, tmp_path: Path) -> None:
+    from calotype.scale.weights_source import start_source
+
+    start_source(Settings(models_dir=str(models), cache_dir=str(tmp_path / "cache")))
+
+
+def test_whoever_deploys_again_from_its_node_keeps_the_actor(
+    cluster: Cluster, models: Path, tmp_path: Path
+) -> None:
+    start(models, tmp_path)
+    first = cluster.live
+    start(models, tmp_path)
+    assert cluster.live is first
+
+
+def test_whoever_deploys_from_another_node_hands_out_its_own_files(
+    cluster: Cluster, models: Path, tmp_path: Path
+) -> None:
+    start(models, tmp_path)
+    cluster.here = B  # with the same paths
+    start(models, tmp_path)
+    assert cluster.live is not None
+    assert cluster.live.runs_on == B
+
+
+def test_an_actor_that_tells_no_node_is_replaced(
+    cluster: Cluster, models: Path, tmp_path: Path
+) -> None:
+    older = SimpleNamespace(serves=lambda _: True)
+    cluster.live = Handle(cluster, older, cluster.here)
+    start(models, tmp_path)
+    assert cluster.live is not None
+    assert cluster.live.node_id.remote() == cluster.here

@@ -63,6 +63,10 @@ async def test_it_keeps_what_it_is_told(store: Store) -> None:
         "redis://:secret@127.0.0.1:port/0",
         "redis://127.0.0.1?socket_timeout=secret",
         "redis://127.0.0.1?secret=1",
+        # These were tracebacks.
+        "rediss://127.0.0.1?ssl_cert_reqs=secret",
+        "redis://127.0.0.1?protocol=9",
+        "redis://127.0.0.1?maint_notifications_config=secret",
     ],
 )
 def test_a_wrong_address_is_refused_with_what_is_right(url: str) -> None:
