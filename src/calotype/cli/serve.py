@@ -124,8 +124,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         InvalidSettingError: it is taken, or not ours to take.
     """
-    address = addresses(host)[0]
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    family, address = _family_and_address(host)
     with _refusal(host, port):
         return socket.create_server((address, port), family=family, backlog=BACKLOG)
 
@@ -136,8 +135,8 @@ def hold(host: str, port: int) -> socket.socket:
     Raises:
         InvalidSettingError: it is taken, or not ours to take.
     """
-    address = addresses(host)[0]
-    held = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    family, address = _family_and_address(host)
+    held = socket.socket(family)
     with ExitStack() as unless_held, _refusal(host, port):
         unless_held.enter_context(held)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -146,6 +145,12 @@ def hold(host: str, port: int) -> socket.socket:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         unless_held.pop_all()
     return held
+
+
+def _family_and_address(host: str) -> tuple[socket.AddressFamily, str]:
+    """Return what to listen on, as sockets take it."""
+    address = addresses(host)[0]
+    return socket.AF_INET6 if ":" in address else socket.AF_INET, address
 
 
 @contextmanager
